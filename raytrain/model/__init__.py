@@ -1,0 +1,1 @@
+"""The decoder, its initialisation, generation, and its way out to Hugging Face."""

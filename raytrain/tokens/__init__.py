@@ -1,0 +1,1 @@
+"""From kept text to numbered sequences: tokenizer, token shards, the order in which training meets them."""
