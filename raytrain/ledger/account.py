@@ -77,27 +77,32 @@ def account(events: Iterable[Mapping[str, Any]]) -> Account:
     )
 
 
-def _lineage(events: list[Mapping[str, Any]]) -> tuple[dict[int, Mapping[str, Any]], set[tuple[int, str, int]]]:
-    """Which step events survive and which were taken in vain.
+def _lineage(events: list[Mapping[str, Any]]) -> tuple[dict[int, Mapping[str, Any]], set[Name]]:
+    """Which steps survive, by number, and which step events were in vain.
 
-    A `restore` event (its value the step restored) starts a leg; the steps above it of earlier legs are wasted.
+    A `restore` event (its step is the one restored) starts a leg; the steps above it of earlier legs, on any node,
+    are wasted. The surviving event of a step is the one that carries its loss.
     """
-    surviving: dict[int, Mapping[str, Any]] = {}
-    wasted: set[tuple[int, str, int]] = set()
+    surviving: dict[tuple[int, str], Mapping[str, Any]] = {}
+    wasted: set[Name] = set()
     # A superseded writer may still note steps after its successor began: legs are ordered by attempt, then time.
     for event in sorted(events, key=lambda e: (e["attempt"], e["ts"], e["seq"])):
         if event["kind"] == "restore":
-            for step in [s for s in surviving if s > event["step"]]:
-                wasted.add(_name(surviving.pop(step)))
+            for key in [k for k in surviving if k[0] > event["step"]]:
+                wasted.add(_name(surviving.pop(key)))
         elif event["kind"] == "step":
-            before = surviving.get(event["step"])
+            before = surviving.get((event["step"], event["node"]))
             if before is not None:
                 wasted.add(_name(before))
-            surviving[event["step"]] = event
-    return dict(sorted(surviving.items())), wasted
+            surviving[(event["step"], event["node"])] = event
+    chosen = {step: event for (step, _), event in sorted(surviving.items()) if "loss" in event["value"]}
+    return chosen, wasted
 
 
-def _name(event: Mapping[str, Any]) -> tuple[int, str, int]:
+Name = tuple[int, str, int]
+
+
+def _name(event: Mapping[str, Any]) -> Name:
     return (event["attempt"], event["writer"], event["seq"])
 
 
@@ -125,7 +130,7 @@ def _uptime(events: list[Mapping[str, Any]]) -> list[tuple[float, float]]:
 def _partition(
     events: list[Mapping[str, Any]],
     uptime: list[tuple[float, float]],
-    wasted: set[tuple[int, str, int]],
+    wasted: set[Name],
 ) -> dict[str, float]:
     """Seconds by phase within the uptime, each moment counted once."""
     intervals: list[tuple[float, float, tuple[int, int], str]] = []
@@ -138,6 +143,7 @@ def _partition(
             phase = "wasted" if _name(event) in wasted else "step"
             value = event["value"]
             intervals.append((event["ts"] - value["seconds"], event["ts"], (int(event["attempt"]), 99), phase))
+    intervals += _recoveries(events)
     intervals.sort()
     cuts = sorted({t for start, end, _, _ in intervals for t in (start, end)} | {t for span in uptime for t in span})
     starts = [span[0] for span in uptime]
@@ -156,6 +162,21 @@ def _partition(
         phase = max(active, key=lambda item: item[1])[2] if active else "idle"
         spent[phase] += right - left
     return spent
+
+
+def _recoveries(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tuple[int, int], str]]:
+    """The gaps before a leg that was not the first: from the last step taken before it to its restore.
+
+    They yield to any phase that a writer names in between (setup, checkpoint_restore).
+    """
+    gaps = []
+    steps = [e["ts"] for e in events if e["kind"] == "step"]
+    for event in events:
+        if event["kind"] == "restore":
+            before = [ts for ts in steps if ts < event["ts"]]
+            if before:
+                gaps.append((max(before), event["ts"], (-1, -1), "recovery"))
+    return gaps
 
 
 def _cost(events: list[Mapping[str, Any]], uptime: list[tuple[float, float]]) -> float:

@@ -1,0 +1,172 @@
+"""The engine on Ray: shard work through Ray Data, training through Ray Train.
+
+Ray never sees a checkpoint and never holds state that we need: the store is the truth, so that a cluster may
+vanish at any moment. A cluster of our own is started on loopback unless RAY_ADDRESS names one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raytrain.store import Store
+from raytrain.store.step import Task
+from raytrain.train.job import TrainJob
+from raytrain.train.progress import read_failure
+from raytrain.train.section import TrainSection
+
+# Ray Train waits this long for a worker group on a node that just died; its default is 60.
+_TRAIN_ENV = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+_QUIET_ENV = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+MAX_FAILURES = 64  # worker and node losses that a run survives on its own
+
+
+class RayEngine:
+    """A Ray cluster, joined or started at the first use."""
+
+    name = "ray"
+
+    def __init__(self, train: TrainSection, say: Callable[[str], None]) -> None:
+        self._train, self._say = train, say
+        self._temp: Path | None = None
+        self._started = False
+
+    def map_shards(self, work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
+        """One Ray Data row a shard descriptor: the data stay in the store, results come back in order."""
+        if not tasks:
+            return []
+        self._start()
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+
+        def run(row: dict[str, Any]) -> dict[str, Any]:
+            import json
+
+            return {"index": row["index"], "result": json.dumps(work(json.loads(row["task"])))}
+
+        import json
+
+        rows = [{"index": i, "task": json.dumps(t)} for i, t in enumerate(tasks)]
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run).take_all()
+        return [json.loads(r["result"]) for r in sorted(done, key=lambda r: r["index"])]
+
+    def train(self, job: TrainJob) -> None:
+        self._start()
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        gpu = _has_gpu()
+        low, high = job.train.workers_min, job.train.workers_max
+        scaling = ScalingConfig(
+            num_workers=high if low == high else (low, high),
+            use_gpu=gpu,
+            resources_per_worker={"CPU": job.train.threads, **({"GPU": 1} if gpu else {})},
+        )
+        with tempfile.TemporaryDirectory(prefix="raytrain-ray-") as folder:
+            trainer = TorchTrainer(
+                _train_on_ray,
+                train_loop_config={"job": job.model_dump(mode="json")},
+                torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+                scaling_config=scaling,
+                run_config=RunConfig(
+                    name=f"{job.run}-a{job.attempt}",
+                    storage_path=folder,
+                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                ),
+            )
+            try:
+                trainer.fit()
+            except Exception:
+                failure = read_failure(Store(job.store), job.run, job.attempt)
+                if failure is not None:
+                    raise failure from None
+                raise
+        failure = read_failure(Store(job.store), job.run, job.attempt)
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        if self._started:
+            import ray
+
+            ray.shutdown()
+            self._started = False
+        if self._temp is not None:
+            shutil.rmtree(self._temp, ignore_errors=True)
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        os.environ.update({k: v for k, v in (_TRAIN_ENV | _QUIET_ENV).items() if k not in os.environ})
+        os.environ.setdefault("OMP_NUM_THREADS", str(self._train.threads))
+        address = os.environ.get("RAY_ADDRESS")
+        if address:
+            import ray
+
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        else:
+            # A cluster that nobody else can join, with files of its own; sockets need a short path.
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            self._temp = _own_folder()
+            os.environ["RAY_TMPDIR"] = str(self._temp)
+            import ray
+
+            cores = os.cpu_count() or 1
+            ray.init(
+                address="local",
+                num_cpus=max(cores, self._train.workers_max * self._train.threads),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=200 * 2**20,
+                _temp_dir=str(self._temp),
+            )
+        self._started = True
+
+
+def _train_on_ray(config: dict[str, Any]) -> None:
+    import ray.train
+
+    from raytrain.train.worker import work
+
+    context = ray.train.get_context()
+    os.environ["LOCAL_RANK"] = str(context.get_local_rank())
+    os.environ["RAYTRAIN_NODE"] = ray.get_runtime_context().get_node_id()[:12]
+    work(TrainJob.model_validate(config["job"]), context.get_world_rank())
+
+
+def _has_gpu() -> bool:
+    import ray
+
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+def _own_folder() -> Path:
+    """A folder for Ray's sockets and logs, named after this process; those of dead ones are removed."""
+    base = Path("/tmp") / f"raytrain-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    for old in base.iterdir():
+        if old.name.isdigit() and not Path(f"/proc/{old.name}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    mine = base / str(os.getpid())
+    mine.mkdir(exist_ok=True)
+    return mine

@@ -1,0 +1,90 @@
+"""The recipe: a whole run as one typed document, composed of the rooms' own sections.
+
+It holds no rule of its own but how sections stand together. The invariant: what `identity` returns, and nothing
+else, decides what a run produces.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+from pydantic import Field, field_validator
+
+from raytrain.config import Section, apply_overrides, parse_yaml, validate
+from raytrain.corpus.section import CorpusSection, Source
+from raytrain.errors import UserError
+from raytrain.evaluate.section import EvaluateSection
+from raytrain.ledger.prices import PriceSection
+from raytrain.model.section import ModelSection
+from raytrain.tokens.section import TokenizerSection
+from raytrain.train.section import TrainSection
+
+
+class Recipe(Section):
+    """A run from sources to model."""
+
+    name: str = Field(description="the run's name; letters, digits, dash and underscore", max_length=60)
+    store: str = Field("./store", description="where everything is kept: a folder or an fsspec URI")
+    seed: int = Field(0, ge=0, lt=1 << 62)
+    engine: Literal["ray", "local"] = Field("ray", description="what carries the steps: Ray, or this process")
+    sources: tuple[Source, ...] = Field(min_length=1)
+    corpus: CorpusSection = CorpusSection()
+    tokenizer: TokenizerSection = TokenizerSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    cost: PriceSection = PriceSection()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        # No dots: names become parts of job names that are split at dots.
+        if not value or not all(c.isascii() and (c.isalnum() or c in "-_") for c in value) or value[0] in "-_":
+            raise ValueError("a run's name is made of letters, digits, dash and underscore")
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _distinct(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [s.name for s in value]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(twice)}")
+        return value
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: all but the name, the places, the prices and how the work is carried out."""
+        document = self.model_dump(mode="json", exclude={"name", "store", "engine", "cost", "train"})
+        for source in document["sources"]:
+            source.pop("uri")  # the content counts, not the place
+        return document | {"train": self.train.identity()}
+
+
+def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> Recipe:
+    """Reads a recipe from a path or URI. `store` wins over the recipe's, which wins over RAYTRAIN_STORE.
+
+    Relative source paths count from the recipe's own folder, the store's from the working directory.
+    """
+    try:
+        with fsspec.open(uri, "rt", encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"recipe {uri!r} cannot be read: {error}") from None
+    document = apply_overrides(parse_yaml(text, uri), overrides)
+    if store is not None:
+        document["store"] = store
+    elif "store" not in document and os.environ.get("RAYTRAIN_STORE"):
+        document["store"] = os.environ["RAYTRAIN_STORE"]
+    recipe = validate(Recipe, document, uri)
+    return recipe.model_copy(update={"sources": tuple(_anchored(s, uri) for s in recipe.sources)})
+
+
+def _anchored(source: Source, recipe_uri: str) -> Source:
+    if "://" in source.uri or os.path.isabs(source.uri):
+        return source
+    folder = recipe_uri.rpartition("/")[0] if "://" in recipe_uri else str(Path(recipe_uri).resolve().parent)
+    return source.model_copy(update={"uri": f"{folder}/{source.uri}"})

@@ -1,0 +1,71 @@
+"""A worker's life from its job to its end, the same under Ray, torchrun and the local engine.
+
+As a program it reads a job as JSON from standard input: `python -m raytrain.train.worker`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from raytrain.errors import UserError, disk_full
+from raytrain.store import Store
+from raytrain.train.job import TrainJob
+from raytrain.train.progress import Reporter, leave_failure, read_failure
+
+GRACE_SECONDS = 3.0
+
+
+def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None = None) -> bool:
+    """Runs one worker. True when the run is finished; False when it ended for a reason left in the store.
+
+    What the user can mend is left in the store and not raised, so that no framework tries it again. Anything else
+    (a peer's death, a bug) is raised.
+    """
+    from raytrain.train.loop import train_worker
+
+    store = Store(job.store)
+    if read_failure(store, job.run, job.attempt) is not None:
+        return False
+    reporter = Reporter(store, job.run, job.attempt) if rank == 0 else None
+
+    def progress(figures: dict[str, Any]) -> None:
+        if say is not None:
+            say(figures)
+        if reporter is not None:
+            reporter(dict(figures))
+
+    try:
+        train_worker(job, progress)
+        return True
+    except UserError as error:
+        leave_failure(store, job.run, job.attempt, error)
+        return False
+    except Exception as error:
+        mended = disk_full(error, job.store) if isinstance(error, OSError) else error
+        if isinstance(mended, UserError):
+            leave_failure(store, job.run, job.attempt, mended)
+            return False
+        # A peer that left a reason also breaks our collectives; its word counts, not our broken connection.
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            if read_failure(store, job.run, job.attempt) is not None:
+                return False
+            time.sleep(0.2)
+        raise
+    finally:
+        if reporter is not None:
+            reporter.close()
+
+
+def main() -> int:
+    import os
+
+    job = TrainJob.model_validate_json(sys.stdin.read())
+    return 0 if work(job, int(os.environ.get("RANK", "0"))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
