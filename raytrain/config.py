@@ -108,7 +108,7 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[
             if last:
                 node[index] = value
             else:
-                if isinstance(node, dict) and not isinstance(node.get(index), (dict, list)):
+                if isinstance(node, dict) and node.get(index) is None:
                     node[index] = {}
                 node = node[index]
     return result

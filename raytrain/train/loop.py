@@ -90,6 +90,7 @@ class Run:
         self.skips: tuple[Range, ...] = ()
         self.step = 0
         if world.rank == 0:
+            self.progress({"max_steps": job.train.max_steps})
             self.say(f"precision {why}; init {DESCRIPTION[job.model.init]}")
             self.say(
                 f"{job.model.parameters(self.vocab_size):,} parameters, {job.train.max_steps} steps of "

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from raytrain.train.hardware import cpu_flags
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,6 @@ def precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     if has:
         return torch.bfloat16, f"bf16: {name} has bf16 units"
     return torch.float32, f"fp32: {name} has no bf16 unit"
-
-
-def cpu_flags() -> set[str]:
-    """The processor's feature flags, empty where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    line = next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "")
-    return set(line.partition(":")[2].split())
 
 
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "V100": 125e12, "L4": 121e12}

@@ -1,0 +1,175 @@
+"""The commands. Thin: options in, one call, figures out."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turn a bucket of text into a language model on your own cluster, and know what it costs.",
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the data of a run.")
+app.add_typer(data_app, name="data")
+
+StoreOption = Annotated[
+    Optional[str], typer.Option("--store", help="Where runs are kept: a folder or a URI. [env RAYTRAIN_STORE, ./store]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
+
+
+def _store(uri: str | None) -> Any:
+    from raytrain.store import Store
+
+    return Store(uri or os.environ.get("RAYTRAIN_STORE") or "./store")
+
+
+def _end(as_json: bool, value: dict[str, Any]) -> None:
+    if as_json:
+        print(json.dumps(value, default=str), flush=True)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="The recipe: a path or URI of a YAML file.")],
+    overrides: Annotated[Optional[list[str]], typer.Option("--set", help="section.key=value, repeatable.")] = None,
+    store: StoreOption = None,
+    engine: Annotated[Optional[str], typer.Option(help="ray or local; overrides the recipe.")] = None,
+    until: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Take the run over from a live attempt.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry out a recipe: ingest, curate, tokenize, train, evaluate, export, report. Resumes; never repeats."""
+    from raytrain import recipe as recipes
+    from raytrain import runs
+    from raytrain.cli.live import Live
+
+    extra = [f"engine={engine}"] if engine else []
+    loaded = recipes.load(recipe, [*(overrides or []), *extra], store)
+    live = Live()
+    result = runs.execute(loaded, say=live.say, take_over=take_over, until=until, training=live.training)
+    if result["state"] == "succeeded":
+        from raytrain.cli.results import deliver
+
+        result = deliver(_store(loaded.store), loaded.name, live.say)
+    _end(as_json, result)
+
+
+@app.command()
+def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the runs of a store."""
+    from raytrain.observe.collect import run_names, state_of
+
+    place = _store(store)
+    rows = [{"run": name, "state": state_of(place, name)} for name in run_names(place)]
+    if not as_json:
+        for row in rows:
+            print(f"{row['run']:<32} {row['state']}")
+        if not rows:
+            print(f"no run in {place.uri}")
+    _end(as_json, {"store": place.uri, "runs": rows})
+
+
+@app.command()
+def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show what a run has done, how good it is and what it cost."""
+    from raytrain.cli.results import table
+    from raytrain.observe.collect import collect
+    from raytrain.observe.collect import show as short
+
+    facts = short(collect(_store(store), run))
+    if not as_json:
+        print(table(facts))
+    _end(as_json, facts)
+
+
+@data_app.command("at")
+def data_at(
+    run: Annotated[str, typer.Option("--run", help="The run's name.")],
+    step: Annotated[int, typer.Option("--step", min=1, help="The optimizer step, from 1.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the sequences and documents that a step trained on."""
+    from raytrain.observe.data_at import data_at as find
+
+    found = find(_store(store), run, step)
+    if not as_json:
+        for s in found["sequences"]:
+            print(f"sequence {s['sequence']} (microbatch {s['microbatch']}): {s['domain']}, pass {s['pass']}")
+            for d in s["documents"]:
+                print(f"  {d['doc_id']}  {d['source']}/{d['file']}#{d['record']}  {d['tokens']} tokens  {d['licence']}")
+    _end(as_json, found)
+
+
+@app.command()
+def generate(
+    run: RunArgument,
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")] = "",
+    max_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    temperature: Annotated[float, typer.Option(min=0.0)] = 0.8,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.95,
+    seed: int = 0,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a prompt with a run's model."""
+    from raytrain.cli.results import continue_text
+
+    text = continue_text(_store(store), run, prompt, max_tokens, temperature, top_p, seed)
+    if not as_json:
+        print(prompt + text)
+    _end(as_json, {"run": run, "prompt": prompt, "text": text})
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    to: Annotated[Optional[str], typer.Option("--to", help="The folder to write. [default: ./RUN-model]")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's model as a Hugging Face folder that transformers loads."""
+    from raytrain.cli.results import export_model
+
+    folder = export_model(_store(store), run, to or f"./{run}-model")
+    if not as_json:
+        print(f"model written to {folder}; transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r})")
+    _end(as_json, {"run": run, "path": str(folder)})
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    to: Annotated[Optional[str], typer.Option("--to", help="The HTML file to write. [default: ./RUN-report.html]")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's report: one HTML page that needs nothing else."""
+    from raytrain.cli.results import write_report
+
+    path = write_report(_store(store), run, to or f"./{run}-report.html")
+    if not as_json:
+        print(f"report written to {path}")
+    _end(as_json, {"run": run, "path": str(path)})
+
+
+@app.command()
+def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Check this machine and the store before anything is spent."""
+    from raytrain.observe.doctor import examine
+
+    findings = examine(_store(store))
+    if not as_json:
+        for f in findings:
+            print(f"{'ok  ' if f['ok'] else 'BAD '} {f['check']:<10} {f['text']}")
+    _end(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
+    if not all(f["ok"] for f in findings):
+        raise typer.Exit(1)

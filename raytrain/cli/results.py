@@ -1,0 +1,117 @@
+"""Bringing a run's results to where people look: a table, a report page, a model folder, generated text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raytrain.errors import UserError
+from raytrain.store import Artifact, Store
+
+
+def deliver(store: Store, run: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Writes the report and the exported model of a finished run below runs/RUN, and says how it went.
+
+    They can be remade at any time from the artifacts, so they are replaced, not committed.
+    """
+    from raytrain.observe.collect import collect, show
+
+    facts = collect(store, run)
+    report_key, export_prefix = f"runs/{run}/report.html", f"runs/{run}/export"
+    if not store.exists(report_key):
+        from raytrain.observe.report import render
+
+        store.replace(report_key, render(facts).encode())
+    if not store.exists(f"{export_prefix}/config.json"):
+        from raytrain.evaluate.export import hugging_face_files
+
+        files = hugging_face_files(model_of(store, run), facts)
+        for name in sorted(files, key=lambda n: n == "config.json"):  # last: it says that the folder is whole
+            store.replace(f"{export_prefix}/{name}", files[name])
+    short = show(facts)
+    say("")
+    say(table(short))
+    say("")
+    say(f"report  {store.path(report_key)}")
+    say(f"model   {store.path(export_prefix)}   (transformers.AutoModelForCausalLM.from_pretrained)")
+    say(f"try it  raytrain generate {run} \"Once upon a time\" --store {store.uri}")
+    return short | {"report": store.path(report_key), "export": store.path(export_prefix)}
+
+
+def model_of(store: Store, run: str) -> Artifact:
+    """A run's finished model. UserError while there is none."""
+    from raytrain.observe.collect import artifacts_of, collect
+
+    made = artifacts_of(store, run)
+    if "pretrain" not in made:
+        state = collect(store, run)["state"]  # an unknown run is named as such
+        raise UserError(f"run {run!r} has no finished model yet ({state}); run its recipe to the end first")
+    return made["pretrain"]
+
+
+def export_model(store: Store, run: str, to: str) -> Path:
+    """Writes the Hugging Face folder; an existing folder that is not such a model is not touched."""
+    from raytrain.evaluate.export import hugging_face_files
+    from raytrain.observe.collect import collect
+
+    artifact = model_of(store, run)
+    folder = Path(to)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
+        raise UserError(f"--to {to!r} exists and is not an exported model; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = hugging_face_files(artifact, collect(store, run))
+    for name in sorted(files, key=lambda n: n == "config.json"):
+        (folder / name).write_bytes(files[name])
+    return folder
+
+
+def write_report(store: Store, run: str, to: str) -> Path:
+    """Renders a run's report as it stands now."""
+    from raytrain.observe.collect import collect
+    from raytrain.observe.report import render
+
+    path = Path(to)
+    path.write_text(render(collect(store, run)), encoding="utf-8")
+    return path
+
+
+def continue_text(
+    store: Store, run: str, prompt: str, max_tokens: int, temperature: float, top_p: float, seed: int
+) -> str:
+    """Text that the run's model puts after a prompt; an empty prompt is the start of a document."""
+    from raytrain.model.generate import generate
+    from raytrain.train.finish import load_model
+
+    model, tokenizer, end_id = load_model(model_of(store, run))
+    ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [end_id]
+    more = generate(
+        model, ids, max_tokens=max_tokens, end_id=end_id, temperature=temperature, top_p=top_p, seed=seed
+    )
+    return str(tokenizer.decode(more))
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The short facts as aligned lines."""
+    rows: list[tuple[str, str]] = [("run", f"{facts['run']} ({facts['state']})")]
+    if facts["step"]:
+        of = f" of {facts['max_steps']:,}" if facts["max_steps"] else ""
+        rows.append(("trained", f"{facts['step']:,}{of} steps, {facts['tokens']:,} tokens"))
+    if facts["parameters"]:
+        rows.append(("parameters", f"{facts['parameters']:,}  sha256 {facts['parameter_sha256'][:16]}"))
+    bits = {"model": "val", "xz -9e": "xz", "PPMd": "ppmd", "xz after training text": "xz_given_train"}
+    shown = [f"{name} {facts[f'{k}_bits_per_byte']:.3f}" for name, k in bits.items() if facts[f"{k}_bits_per_byte"]]
+    if shown:
+        rows.append(("bits per byte", ", ".join(shown) + " (held-out documents, lower is better)"))
+    if facts["tokens_per_second"]:
+        rows.append(("speed", f"{facts['tokens_per_second']:,.0f} tokens/s, MFU {facts['mfu']:.0%}"))
+    if facts["elapsed_seconds"]:
+        phases = sorted(((s, p) for p, s in facts["phases"].items() if s >= 0.05), reverse=True)
+        rows.append(("time", ", ".join(f"{p} {s:.0f} s" for s, p in phases)))
+        rows.append(("goodput", f"{facts['goodput']:.0%} of {facts['elapsed_seconds']:.0f} node seconds"))
+    rows.append(("cost", f"${facts['cost_usd']:.4f} (training ${facts['cost']['training_usd']:.4f})"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+

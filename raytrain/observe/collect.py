@@ -1,0 +1,170 @@
+"""Everything that is known of a run, as one document: read from the store, never from a process.
+
+Serves `raytrain show` and the report. The invariant: it can be made for a run in any state, by anybody who can
+read the store, while others write.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from raytrain.config import digest
+from raytrain.errors import UserError
+from raytrain.ledger import account, read_events
+from raytrain.store import Artifact, Store, open_artifact
+from raytrain.store import attempt as attempts
+
+NOTABLE = ("node_up", "node_down", "restore", "checkpoint", "skipped", "warning", "price")
+
+
+def run_names(store: Store) -> list[str]:
+    return [n for n in store.folders("runs") if store.exists(f"runs/{n}/recipe.json")]
+
+
+def state_of(store: Store, run: str) -> str:
+    """running, succeeded, failed, stopped, or interrupted (its last attempt died without a word)."""
+    if store.exists(f"runs/{run}/result.json"):
+        return "succeeded"
+    last = attempts.newest(store, run)
+    if not last:
+        return "stopped"
+    if attempts.alive(store, run, last):
+        return "running"
+    ended = attempts.ended(store, run, last)
+    return "interrupted" if ended in (None, "superseded") else ended
+
+
+def artifacts_of(store: Store, run: str) -> dict[str, Artifact]:
+    """The run's artifacts by step, as far as it has come."""
+    try:
+        entries = json.loads(store.get(f"runs/{run}/result.json"))["artifacts"]
+        prefixes = {name: entry["prefix"] for name, entry in entries.items()}
+    except FileNotFoundError:
+        try:
+            prefixes = json.loads(store.get(f"runs/{run}/lineage.json"))
+        except FileNotFoundError:
+            prefixes = {}
+    found = {name: open_artifact(store, prefix) for name, prefix in prefixes.items()}
+    return {name: artifact for name, artifact in found.items() if artifact is not None}
+
+
+def collect(store: Store, run: str) -> dict[str, Any]:
+    """All facts of a run (see the report's docstring for the keys). Raises UserError for an unknown run."""
+    try:
+        bound = json.loads(store.get(f"runs/{run}/recipe.json"))
+    except FileNotFoundError:
+        names = run_names(store)
+        there = f"there are {', '.join(names)}" if names else "it holds no run"
+        raise UserError(f"run {run!r} is not in {store.uri}: {there}; --store names another store") from None
+    made = artifacts_of(store, run)
+    events = read_events(store, run)
+    books = account(events)
+    model = made.get("pretrain")
+    tokens = 0
+    curve = []
+    for step, event in books.surviving_steps.items():
+        tokens += event["value"]["tokens"]
+        curve.append({**event["value"], "step": step, "tokens": tokens})
+    evaluated = made["evaluate"].facts if "evaluate" in made else {}
+    baseline = made["baseline"].facts if "baseline" in made else {}
+    data_usd = sum(float(a.manifest["cost"].get("usd", 0)) for n, a in made.items() if n != "pretrain")
+    return {
+        "run": run,
+        "state": state_of(store, run),
+        "version": bound.get("version"),
+        "recipe": bound["recipe"],
+        "recipe_hash": bound["hash"],
+        "curve": curve,
+        "validation": [{"step": e["step"], **e["value"]} for e in _latest_by_step(events, "eval")],
+        "peeks": [json.loads(store.get(k)) for k in store.list(f"runs/{run}/peeks")],
+        "samples": evaluated.get("samples", []),
+        "corpus": made["select"].facts if "select" in made else {},
+        "ingest": made["ingest"].facts if "ingest" in made else {},
+        "rejected": _rejected(made.get("select")),
+        "tokens": made["tokenize"].facts if "tokenize" in made else {},
+        "evaluation": {k: v for k, v in evaluated.items() if k != "samples"}
+        or {f"{k}_bits_per_byte": v for k, v in baseline.items() if k not in ("documents", "bytes")},
+        "account": {
+            "elapsed_seconds": books.elapsed_seconds,
+            "phases": dict(books.phases),
+            "goodput": books.goodput,
+            "cost_usd": books.cost_usd,
+            "data_cost_usd": data_usd,
+            "nodes": dict(books.nodes),
+            "attempts": books.attempts,
+            "price": next((e["value"] for e in reversed(events) if e["kind"] == "price"), {}),
+        },
+        "model": model.facts if model else {},
+        "artifacts": {
+            name: {
+                "id": a.id,
+                "prefix": a.prefix,
+                "sha256": a.manifest["sha256"],
+                "rows": a.manifest["rows"],
+                "bytes": a.manifest["bytes"],
+                "seconds": a.manifest["cost"].get("seconds"),
+                "cost_usd": a.manifest["cost"].get("usd"),
+                "parents": a.manifest["parents"],
+            }
+            for name, a in made.items()
+        },
+        "events": [
+            {"ts": e["ts"], "kind": e["kind"], "step": e.get("step"), "text": _words(e)}
+            for e in events
+            if e["kind"] in NOTABLE
+        ],
+    }
+
+
+def show(facts: dict[str, Any]) -> dict[str, Any]:
+    """The short form that `raytrain show --json` prints; its schema is docs/schemas/show.json."""
+    curve, books, evaluated, model = facts["curve"], facts["account"], facts["evaluation"], facts["model"]
+    seconds = sum(p["seconds"] for p in curve)
+    full = [v for v in facts["validation"] if v["full"]]
+    return {
+        "run": facts["run"],
+        "state": facts["state"],
+        "step": model.get("steps") or (curve[-1]["step"] if curve else 0),
+        "max_steps": facts["recipe"]["train"].get("max_steps"),
+        "tokens": model.get("tokens") or (curve[-1]["tokens"] if curve else 0),
+        "parameters": model.get("parameters"),
+        "parameter_sha256": model.get("parameter_sha256"),
+        "train_loss": curve[-1]["loss"] if curve else None,
+        "val_bits_per_byte": full[-1]["bits_per_byte"] if full else None,
+        "xz_bits_per_byte": evaluated.get("xz_bits_per_byte"),
+        "xz_given_train_bits_per_byte": evaluated.get("xz_given_train_bits_per_byte"),
+        "ppmd_bits_per_byte": evaluated.get("ppmd_bits_per_byte"),
+        "tokens_per_second": curve[-1]["tokens"] / seconds if seconds else None,
+        "mfu": sum(p["mfu"] * p["seconds"] for p in curve) / seconds if seconds else None,
+        "cost_usd": books["cost_usd"] + books["data_cost_usd"],
+        "cost": {"training_usd": books["cost_usd"], "data_and_evaluation_usd": books["data_cost_usd"]},
+        "goodput": books["goodput"],
+        "phases": books["phases"],
+        "elapsed_seconds": books["elapsed_seconds"],
+        "attempts": books["attempts"],
+        "artifacts": {n: {k: a[k] for k in ("id", "prefix", "sha256")} for n, a in facts["artifacts"].items()},
+    }
+
+
+def _latest_by_step(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    latest = {(e["step"], e["value"].get("full")): e for e in events if e["kind"] == kind}
+    return [latest[k] for k in sorted(latest)]
+
+
+def _rejected(corpus: Artifact | None, limit: int = 40) -> list[dict[str, Any]]:
+    if corpus is None:
+        return []
+    from raytrain.store.artifact import read_table
+
+    rows: list[dict[str, Any]] = []
+    for shard, record in enumerate(corpus.shards):
+        if "rejected.parquet" in record["objects"]:
+            rows += read_table(corpus, shard, "rejected.parquet").to_pylist()
+    rows.sort(key=lambda r: digest(r.get("doc_id")))
+    return rows[:limit]
+
+
+def _words(event: dict[str, Any]) -> str:
+    value = event.get("value") or {}
+    return str(value.get("message") or value.get("reason") or ", ".join(f"{k} {v}" for k, v in value.items()))

@@ -1,0 +1,244 @@
+"""The steps of a run as data: what each reads, what decides its result, what carries it out.
+
+Walked by `raytrain run`, by `python -m raytrain.step` and by flows. The invariant: a step whose artifact exists is
+never carried out again, and nothing but (step, version, configuration, parents) decides which artifact that is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raytrain.corpus import annotate, ingest, select
+from raytrain.corpus.dedup import step as dedup
+from raytrain.corpus.inventory import SourceFile, inventory, source_ids
+from raytrain.engine import Engine
+from raytrain.errors import UserError
+from raytrain.ledger.prices import Price
+from raytrain.recipe import Recipe
+from raytrain.store import Artifact, ArtifactWriter, Attempt, Store, artifact_id, open_artifact
+from raytrain.store.step import StepContext, StepResult
+from raytrain.tokens import shards as tokens
+from raytrain.train.job import TrainJob
+from raytrain.train.section import TrainSection
+
+PRETRAIN_VERSION = 1
+EVALUATE_VERSION = 1
+BASELINE_VERSION = 1
+
+
+@dataclass
+class Walk:
+    """One walk over the steps: what it was given, and the artifacts found or made so far."""
+
+    recipe: Recipe
+    store: Store
+    engine: Engine
+    attempt: Attempt
+    price: Price
+    say: Callable[[str], None]
+    files: Sequence[SourceFile]
+    made: dict[str, Artifact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step: `config` gives what of the recipe decides its result, `run` writes its shards."""
+
+    name: str
+    kind: str
+    version: int
+    parents: tuple[str, ...]
+    config: Callable[[Recipe, Mapping[str, Artifact]], dict[str, Any]]
+    run: Callable[[Walk, StepContext], StepResult]
+
+
+def resolved_train(recipe: Recipe, tokenizer: Artifact) -> TrainSection:
+    """The train section with every rule applied, which needs the size of the vocabulary."""
+    return recipe.train.resolved(recipe.model, int(tokenizer.facts["vocab_size"]))
+
+
+def _pretrain_config(recipe: Recipe, made: Mapping[str, Artifact]) -> dict[str, Any]:
+    return {
+        "seed": recipe.seed,
+        "model": recipe.model.resolved().model_dump(mode="json"),
+        "train": resolved_train(recipe, made["tokenizer"]).identity(),
+    }
+
+
+def train_job(walk: Walk, output: str) -> TrainJob:
+    """The training job of a walk whose steps before pretrain are done."""
+    recipe = walk.recipe
+    train = resolved_train(recipe, walk.made["tokenizer"])
+    assert train.microbatches
+    if train.workers_max > train.microbatches:
+        raise UserError(
+            f"train.workers: {train.workers_max} workers share {train.microbatches} microbatches; "
+            "set train.microbatches higher (it is part of the run's identity) or take fewer workers"
+        )
+    return TrainJob(
+        store=walk.store.uri,
+        run=recipe.name,
+        attempt=walk.attempt.number,
+        seed=recipe.seed,
+        model=recipe.model,
+        train=train,
+        tokens=walk.made["tokenize"].prefix,
+        tokenizer=walk.made["tokenizer"].prefix,
+        output=output,
+        prompts=recipe.evaluate.prompts,
+    )
+
+
+def _run_pretrain(walk: Walk, ctx: StepContext) -> StepResult:
+    writer = ArtifactWriter(ctx.store, ctx.prefix)
+    if writer.record(0) is None:
+        walk.engine.train(train_job(walk, ctx.prefix))
+    record = writer.record(0)
+    if record is None:
+        raise UserError("training ended without a model; run the same command again to resume")
+    return StepResult([record], record["facts"])
+
+
+def _run_baseline(walk: Walk, ctx: StepContext) -> StepResult:
+    from raytrain.evaluate.step import run_baseline
+
+    return run_baseline(ctx)
+
+
+def _run_evaluate(walk: Walk, ctx: StepContext) -> StepResult:
+    from raytrain.evaluate.step import run_evaluate
+
+    return run_evaluate(ctx)
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        ingest.NAME,
+        ingest.KIND,
+        ingest.VERSION,
+        (),
+        lambda r, made: ingest.config_of(r.corpus, r.sources),
+        lambda walk, ctx: ingest.run(ctx, walk.files),
+    ),
+    *(
+        Step(
+            stage.NAME,
+            stage.KIND,
+            stage.VERSION,
+            ("ingest",),
+            lambda r, made, stage=stage: stage.config_of(r.corpus),  # type: ignore[misc]
+            lambda walk, ctx, stage=stage: stage.run(ctx),  # type: ignore[misc]
+        )
+        for stage in annotate.STAGES
+    ),
+    Step(
+        dedup.NAME,
+        dedup.KIND,
+        dedup.VERSION,
+        ("ingest", "minhash"),
+        lambda r, made: dedup.config_of(r.corpus),
+        lambda walk, ctx: dedup.run(ctx),
+    ),
+    Step(
+        select.NAME,
+        select.KIND,
+        select.VERSION,
+        ("ingest", *(stage.NAME for stage in annotate.STAGES if stage.NAME != "minhash"), "dedup"),
+        lambda r, made: select.config_of(r.corpus),
+        lambda walk, ctx: select.run(ctx),
+    ),
+    Step("baseline", "baselines", BASELINE_VERSION, ("select",), lambda r, made: {}, _run_baseline),
+    Step(
+        "tokenizer",
+        "tokenizers",
+        tokens.TOKENIZER_VERSION,
+        ("select",),
+        lambda r, made: tokens.tokenizer_config(r.tokenizer),
+        lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
+    ),
+    Step(
+        "tokenize",
+        "tokens",
+        tokens.TOKENIZE_VERSION,
+        ("select", "tokenizer"),
+        lambda r, made: {},
+        lambda walk, ctx: tokens.run_tokenize(ctx),
+    ),
+    Step("pretrain", "models", PRETRAIN_VERSION, ("tokenize", "tokenizer"), _pretrain_config, _run_pretrain),
+    Step(
+        "evaluate",
+        "evaluations",
+        EVALUATE_VERSION,
+        ("pretrain", "tokenize", "baseline"),
+        lambda r, made: {"seed": r.seed, **r.evaluate.model_dump(mode="json")},
+        _run_evaluate,
+    ),
+)
+
+
+def find(name: str) -> Step:
+    """A step by name."""
+    for step in STEPS:
+        if step.name == name:
+            return step
+    raise UserError(f"no step is called {name!r}; there are {', '.join(s.name for s in STEPS)}")
+
+
+def look(recipe: Recipe, store: Store, say: Callable[[str], None]) -> tuple[list[SourceFile], dict[str, Artifact]]:
+    """The sources' files, and the artifacts of this recipe that are there already, up to the first missing one."""
+    files = inventory(recipe.sources, store, say)
+    made: dict[str, Artifact] = {}
+    for step in STEPS:
+        found = open_artifact(store, prefix_of(step, recipe, files, made))
+        if found is None:
+            break
+        made[step.name] = found
+    return files, made
+
+
+def prefix_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Mapping[str, Artifact]) -> str:
+    """Where a step's artifact lies, from the recipe and its parents' ids."""
+    return f"{step.kind}/{_id_of(step, recipe, files, made)}"
+
+
+def _id_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Mapping[str, Artifact]) -> str:
+    parents = [f"{k}={v}" for k, v in source_ids(files).items()] if not step.parents else []
+    parents += [made[p].id for p in step.parents]
+    return artifact_id(step.name, step.version, step.config(recipe, made), parents)
+
+
+def carry_out(walk: Walk, step: Step) -> Artifact:
+    """The artifact of one step whose parents are in `walk.made`: found, or made and committed now."""
+    prefix = prefix_of(step, walk.recipe, walk.files, walk.made)
+    found = open_artifact(walk.store, prefix)
+    if found is None:
+        walk.attempt.check()
+        walk.say(f"[{step.name}]")
+        start = time.time()
+        config = step.config(walk.recipe, walk.made)
+        context = StepContext(
+            walk.store,
+            prefix,
+            config,
+            {p: walk.made[p] for p in step.parents},
+            walk.engine.map_shards,
+            lambda line: walk.say(f"  {line}"),
+        )
+        result = step.run(walk, context)
+        walk.attempt.check()
+        seconds = time.time() - start
+        found = ArtifactWriter(walk.store, prefix).commit(
+            artifact=prefix.rsplit("/", 1)[1],
+            step=step.name,
+            version=step.version,
+            config=config,
+            parents={p: walk.made[p].id for p in step.parents} or source_ids(walk.files),
+            shards=result.shards,
+            facts=result.facts,
+            cost={"seconds": seconds, "usd": seconds / 3600 * walk.price.usd_per_hour},
+        )
+    walk.made[step.name] = found
+    return found

@@ -1,0 +1,168 @@
+"""Carrying a recipe out under a name: bind, claim, walk, and leave word of how it ended.
+
+The invariant: a name means one configuration for good, and at most one attempt at a time writes under it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import raytrain
+from raytrain import pipeline
+from raytrain.config import digest
+from raytrain.corpus.inventory import SourceFile, source_ids
+from raytrain.engine import Engine, open_engine
+from raytrain.errors import Superseded, UserError
+from raytrain.ledger import Ledger, price_of
+from raytrain.recipe import Recipe
+from raytrain.store import Artifact, Attempt, Store
+
+MIN_FREE_BYTES = 200 * 2**20
+
+
+def bind(recipe: Recipe, store: Store, files: list[SourceFile]) -> None:
+    """Ties the run's name to this configuration, or refuses with what differs from the one it is tied to."""
+    identity = {**recipe.identity(), "content": source_ids(files)}
+    body = {
+        "hash": digest(identity),
+        "identity": identity,
+        "recipe": recipe.model_dump(mode="json"),
+        "version": raytrain.__version__,
+    }
+    key = f"runs/{recipe.name}/recipe.json"
+    if store.put_if_absent(key, json.dumps(body, indent=1, sort_keys=True).encode()):
+        return
+    known = json.loads(store.get(key))
+    if known["hash"] != body["hash"]:
+        raise UserError(
+            f"name: run {recipe.name!r} in {store.uri} has another recipe: {differences(known['identity'], identity)}; "
+            "choose another name (finished steps that are equal are shared, not repeated)"
+        )
+
+
+def differences(old: Any, new: Any, limit: int = 4) -> str:
+    """The first few keys in which two nested documents differ, old then new."""
+    before, after = _flat(old), _flat(new)
+    keys = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k)]
+    shown = [f"{k} was {before.get(k, 'absent')!r}, is {after.get(k, 'absent')!r}" for k in keys[:limit]]
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return "; ".join(shown) + more
+
+
+def finished(recipe: Recipe, store: Store) -> dict[str, Any] | None:
+    """The result of a run that has succeeded, None otherwise."""
+    try:
+        return dict(json.loads(store.get(f"runs/{recipe.name}/result.json")))
+    except FileNotFoundError:
+        return None
+
+
+def execute(
+    recipe: Recipe,
+    *,
+    say: Callable[[str], None],
+    take_over: bool = False,
+    until: str | None = None,
+    training: Callable[[Store, str, int, float], Any] | None = None,
+    engine: Engine | None = None,
+) -> dict[str, Any]:
+    """Walks the steps of a recipe to the end, or to the step `until`, and returns what was made.
+
+    Nothing is done that is done already. `training` gives a context manager that shows progress while the model
+    trains; `engine` is used instead of the one the recipe names. Raises UserError with one line for what the user can mend, before anything is spent where that is
+    possible.
+    """
+    store = Store(recipe.store)
+    store.probe()
+    _room(store)
+    price = price_of(recipe.cost)
+    files, made = pipeline.look(recipe, store, say)
+    bind(recipe, store, files)
+    last = pipeline.find(until) if until else pipeline.STEPS[-1]
+    done = finished(recipe, store)
+    if last.name in made and (until or done):
+        say(f"nothing to do: run {recipe.name!r} is finished, every step's result is in {store.uri}")
+        return done or _result(recipe, made, "partial")
+    if price.stale_days:
+        say(f"note: the price of {price.instance} is {price.stale_days} days older than the 90 it should be trusted")
+    attempt = Attempt.claim(store, recipe.name, take_over=take_over, say=say)
+    state = "failed"
+    try:
+        with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, say) as place:
+            walk = pipeline.Walk(recipe, store, place, attempt, price, say, files)
+            for step in pipeline.STEPS:
+                if step.name == "pretrain" and "pretrain" not in made:
+                    _train(walk, step, training)
+                else:
+                    pipeline.carry_out(walk, step)
+                lineage = {name: artifact.prefix for name, artifact in walk.made.items()}
+                store.replace(f"runs/{recipe.name}/lineage.json", json.dumps(lineage).encode())
+                if step.name == last.name:
+                    break
+        result = _result(recipe, walk.made, "succeeded")
+        if until is None:
+            attempt.check()
+            store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1, sort_keys=True).encode())
+        state = "succeeded" if until is None else "stopped"
+        return result
+    except KeyboardInterrupt:
+        state = "stopped"
+        raise
+    except Superseded:
+        state = "superseded"
+        raise
+    finally:
+        attempt.release(state)
+
+
+def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any] | None) -> None:
+    """The pretrain step with the books open: this machine is paid for from here to the end of it."""
+    ledger = Ledger(walk.store, walk.recipe.name, walk.attempt.number, "driver", socket.gethostname())
+    ledger.event("node_up", value={"instance": walk.price.instance, "market": walk.price.market})
+    ledger.event("price", value={"usd_per_hour": walk.price.usd_per_hour, "source": walk.price.source})
+    ledger.flush()
+    start = time.time()
+    try:
+        if training is None:
+            pipeline.carry_out(walk, step)
+        else:
+            with training(walk.store, walk.recipe.name, walk.attempt.number, walk.price.usd_per_hour):
+                pipeline.carry_out(walk, step)
+    finally:
+        ledger.phase("provision", start, time.time())
+        ledger.event("node_down")
+        ledger.close()
+
+
+def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[str, Any]:
+    return {
+        "run": recipe.name,
+        "state": state,
+        "at": time.time(),
+        "artifacts": {name: {"id": a.id, "prefix": a.prefix, "sha256": a.manifest["sha256"]} for name, a in made.items()},
+    }
+
+
+def _room(store: Store) -> None:
+    if not store.local:
+        return
+    free = shutil.disk_usage(store.root if store.exists("") else "/").free
+    if free < MIN_FREE_BYTES:
+        raise UserError(
+            f"store: {free >> 20} MiB free at {store.root}, at least {MIN_FREE_BYTES >> 20} are needed; "
+            "free some or point `store` elsewhere"
+        )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{path}.{key}" if path else key).items()}
+    if isinstance(value, list) and any(isinstance(v, (dict, list)) for v in value):
+        return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{path}.{i}").items()}
+    return {path: value}

@@ -1,0 +1,97 @@
+"""Training under torchrun, with neither Ray nor Prefect: `torchrun --nproc-per-node 2 -m raytrain.train RECIPE`.
+
+A door, not a room: it stands at the roof and hands the recipe's steps an engine that is this very process group.
+The tokens must be in the store (`raytrain run RECIPE --until tokenize`, on any machine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raytrain.errors import Superseded, UserError
+from raytrain.store.step import Task
+from raytrain.train.job import TrainJob
+from raytrain.train.parallel import World, join
+
+
+class ProcessGroup:
+    """An engine whose workers are already there: the first one walks the steps, the others wait for the job."""
+
+    name = "torchrun"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.told = False
+
+    def map_shards(self, work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
+        raise UserError(
+            f"the step {label} is not done yet: `raytrain run RECIPE --until tokenize` does all before training"
+        )
+
+    def train(self, job: TrainJob) -> None:
+        from raytrain.train.progress import read_failure
+        from raytrain.store import Store
+        from raytrain.train.worker import work
+
+        self.told = True
+        self.world.tell(job)
+        if not work(job, self.world.rank):
+            failure = read_failure(Store(job.store), job.run, job.attempt)
+            assert failure is not None
+            raise failure
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m raytrain.train", description="Train a recipe's model.")
+    parser.add_argument("recipe", help="path or URI of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override, repeatable")
+    parser.add_argument("--store", help="where runs are kept; else the recipe's, RAYTRAIN_STORE, ./store")
+    parser.add_argument("--take-over", action="store_true", help="take the run over from a live attempt")
+    options = parser.parse_args()
+    from raytrain import recipe as recipes
+
+    threads = 1
+    try:
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        loaded = recipes.load(options.recipe, [*options.set, f"train.workers={size}"], options.store)
+        threads = loaded.train.threads
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+    world = join(threads)
+    if world.rank > 0:
+        job: TrainJob | None = world.tell(None)
+        if job is None:  # the first worker had nothing to train, or gave up; it says why
+            return 0
+        from raytrain.train.worker import work
+
+        return 0 if work(job, world.rank) else 1
+    return _first(loaded, world, options.take_over)
+
+
+def _first(recipe: Any, world: World, take_over: bool) -> int:
+    from raytrain import runs
+    from raytrain.cli.live import Live
+
+    live, engine = Live(), ProcessGroup(world)
+    try:
+        runs.execute(recipe, say=live.say, take_over=take_over, training=live.training, engine=engine)
+        return 0
+    except Superseded as error:
+        print(f"superseded: {error}", file=sys.stderr)
+        return 3
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if not engine.told:
+            world.tell(None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
