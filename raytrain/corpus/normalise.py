@@ -1,0 +1,77 @@
+"""The one form in which text is kept: what a document's identity is computed from.
+
+Pure and total: any string without lone surrogates has a normal form. The invariant: normalising twice changes
+nothing, so that a text taken from our own output keeps its identity.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = 1
+C0 = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+BREAKS = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")  # every other way to end a line or a page
+C1 = re.compile("[\x80-\x9f\ufeff\ufffe\uffff]")
+BLANK_LINES = re.compile("\n{4,}")
+EDGES = " \t\n\u00a0\u200b\u200c\u200d\u2060"
+GUTENBERG_START = re.compile(
+    r"^\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK(?:[^*\n]*\n){0,2}?[^*\n]*\*\*\*[^\n]*\n", re.M
+)
+GUTENBERG_END = re.compile(r"^\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK", re.M)
+
+
+def normalise(text: str, options: Mapping[str, Any]) -> tuple[str, bool]:
+    """The normal form of a text, and whether its encoding was repaired. `options`: a dumped NormaliseSection."""
+    # Before anything touches C1 control characters: mojibake is made of them.
+    text, repaired = repair_mojibake(C0.sub("", text)) if options["repair_mojibake"] else (C0.sub("", text), False)
+    text = C1.sub("", BREAKS.sub("\n", text))
+    if options["form"] != "none" and not unicodedata.is_normalized(options["form"], text):
+        text = unicodedata.normalize(options["form"], text)
+    if options["strip_gutenberg"]:
+        text = strip_gutenberg(text)
+    # By line, not by a pattern: a pattern that looks for spaces before a line's end is quadratic in a run of them.
+    text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
+    text = BLANK_LINES.sub("\n\n", text).strip(EDGES)
+    if options["repair_mojibake"] and repair_mojibake(text)[1]:  # encoded twice, or broken by what was just removed
+        return normalise(text, options)[0], True
+    return text, repaired
+
+
+def repair_mojibake(text: str) -> tuple[str, bool]:
+    """Undoes UTF-8 that was decoded as Windows-1252 (or Latin-1): `cafÃ©` becomes `café`.
+
+    Only if the whole text goes back into bytes and these are valid UTF-8, which text that was meant so practically
+    never is: each of its non-ASCII letters would have to form such a pair by chance.
+    """
+    if text.isascii():
+        return text, False
+    try:
+        back = text.encode("cp1252", errors="raytrain.c1").decode("utf-8")
+    except UnicodeError:
+        return text, False
+    return back, True
+
+
+def strip_gutenberg(text: str) -> str:
+    """The book between Project Gutenberg's marks; without an opening mark, or with several, the text as it is."""
+    starts = [match.end() for match in GUTENBERG_START.finditer(text)]
+    if len(starts) != 1:
+        return text
+    end = GUTENBERG_END.search(text, starts[0])
+    return text[starts[0] : end.start() if end else len(text)]
+
+
+def _c1(error: UnicodeError) -> tuple[bytes, int]:
+    # Windows-1252 leaves five bytes undefined and decoders pass them, like Latin-1, as C1 control characters.
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    if all("\x80" <= character <= "\x9f" for character in part):
+        return part.encode("latin-1"), error.end
+    raise error
+
+
+codecs.register_error("raytrain.c1", _c1)

@@ -1,0 +1,108 @@
+"""Rules as data: a name, a column of numbers, a comparison. Which documents a rule set keeps, and why not.
+
+The sets lie in rules/*.yaml with their papers; a recipe may move thresholds, drop rules and bring its own file.
+The invariant: a rule never sees the text, so that a changed threshold costs one pass over small columns.
+"""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.config import parse_yaml
+from raytrain.corpus.kernels.columns import COLUMNS, SPLITTER
+from raytrain.errors import UserError
+
+FOLDER = Path(__file__).with_name("rules")
+EXPRESSION = re.compile(r"^\s*(\w+)\s*(>=|<=|==|!=|>|<)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
+COMPARE: dict[str, Callable[[Any, float], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keeps a document if `column op threshold`."""
+
+    set: str
+    name: str
+    column: str
+    op: str
+    threshold: float
+
+    @property
+    def key(self) -> str:
+        """How overrides and reports call it."""
+        return f"{self.set}.{self.name}"
+
+    def keeps(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(COMPARE[self.op](values, self.threshold), np.bool_)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rule]:
+    """The rules of the sets in order, thresholds moved or rules dropped (None) by `overrides`."""
+    rules = [rule for name in sets for rule in read_set(name)]
+    known = {rule.key for rule in rules}
+    for key in overrides:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+            raise UserError(f"corpus.overrides: no rule is called {key!r}; {hint}")
+    moved: list[Rule] = []
+    for rule in rules:
+        threshold = overrides.get(rule.key, rule.threshold)
+        if threshold is not None:
+            moved.append(Rule(rule.set, rule.name, rule.column, rule.op, float(threshold)))
+    return moved
+
+
+def read_set(name: str) -> list[Rule]:
+    """The rules of a shipped set, or of a YAML file whose path ends in .yaml."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    try:
+        document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"corpus.rules: {name!r} cannot be read: {error}") from None
+    splitter = document.get("splitter")
+    if splitter != SPLITTER:
+        raise UserError(f"{path}: splitter is {splitter!r}; thresholds here are for {SPLITTER!r}, say so in the file")
+    rules = document.get("rules")
+    if not isinstance(rules, dict) or not rules or set(document) - {"splitter", "rules"}:
+        raise UserError(f"{path}: a rule set is `splitter: {SPLITTER}` and `rules:` with lines `name: column >= 0.1`")
+    return [_rule(path, key, expression) for key, expression in rules.items()]
+
+
+def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], documents: int) -> NDArray[np.bool_]:
+    """[rules, documents]: which document each rule rejects. NaN is rejected."""
+    failed = np.zeros((len(rules), documents), np.bool_)
+    for i, rule in enumerate(rules):
+        failed[i] = ~rule.keeps(columns[rule.column])
+    return failed
+
+
+def _rule(path: Path, name: Any, expression: Any) -> Rule:
+    match = EXPRESSION.match(str(expression))
+    if not match or not re.match(r"^[a-z0-9_]+$", str(name)):
+        raise UserError(f"{path}: {name}: {expression!r} is not of the form `column >= number`")
+    column, op, threshold = match.groups()
+    if column not in COLUMNS:
+        near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COLUMNS)}"
+        raise UserError(f"{path}: {name}: no column is called {column!r}; {hint}")
+    return Rule(path.stem, str(name), column, op, float(threshold))

@@ -1,0 +1,139 @@
+"""The recipe's `sources` and `corpus` sections: what is read, how it is cleaned, what is kept.
+
+Only declarations and the checks that need nothing but the values themselves. The invariant: a section that
+validates describes a corpus that can be built, but for what the data themselves may lack.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from raytrain.config import Section
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
+Origin = Literal["human", "machine", "unknown"]
+ORIGINS: tuple[Origin, ...] = ("human", "machine", "unknown")
+SHIPPED_RULES = ("gopher", "c4", "fineweb")
+
+
+class Source(Section):
+    """One origin of raw text. Fields of a record (licence, origin, domain, url, id, date) win over these."""
+
+    name: str = Field(description="a short name: lower-case letters, digits, dot, dash, underscore")
+    uri: str = Field(min_length=1, description="a file, folder, glob pattern, or any fsspec URI (s3://bucket/folder)")
+    format: Literal["auto", "jsonl", "parquet", "txt", "html"] = Field(
+        default="auto", description="auto goes by each file's ending and passes over what it does not know"
+    )
+    text_field: str = Field(default="text", min_length=1, description="where the text stands in jsonl and parquet records")
+    domain: str = Field(default="web", min_length=1, description="the group that mixtures and reports count by")
+    licence: str = Field(default="unknown", min_length=1, description="an SPDX name where there is one")
+    origin: Origin = Field(default="unknown", description="who wrote it: human, machine or unknown")
+    language: str | None = Field(
+        default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; believed where the identification is unsure"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError("use lower-case letters, digits, dot, dash or underscore, such as 'web-2024'")
+        return value
+
+
+class NormaliseSection(Section):
+    """What happens to every text before it gets its identity; see normalise.py."""
+
+    form: Literal["NFC", "NFKC", "none"] = Field(default="NFC", description="Unicode normalisation form")
+    repair_mojibake: bool = Field(default=True, description="undo UTF-8 that was once read as Windows-1252 or Latin-1")
+    strip_gutenberg: bool = Field(default=True, description="cut Project Gutenberg's header and licence where its marks stand")
+
+
+class LanguagesSection(Section):
+    """Which languages are kept, by fastText's lid.176."""
+
+    allowed: tuple[str, ...] = Field(default=("en",), description="ISO 639 codes such as en, de; empty keeps every language")
+    min_score: float = Field(default=0.65, ge=0, le=1, description="FineWeb and RefinedWeb use 0.65")
+
+    @field_validator("allowed")
+    @classmethod
+    def _codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [code for code in value if not re.match(r"^[a-z]{2,3}$", code)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not a language code such as en or de")
+        return value
+
+
+class DedupSection(Section):
+    """MinHash bands find candidates, the true Jaccard similarity of their shingles decides.
+
+    Defaults: FineWeb (Penedo et al. 2024, section 3.4): word 5-grams, 14 bands of 8; a pair of similarity s
+    becomes a candidate with probability 1 - (1 - s^8)^14: 0.92 at 0.8, 0.99 at 0.85.
+    """
+
+    bands: int = Field(default=14, ge=1, le=64, description="more bands find more candidates")
+    rows: int = Field(default=8, ge=1, le=32, description="values a band; more rows make a band stricter")
+    ngram: int = Field(default=5, ge=1, le=50, description="words a shingle")
+    jaccard: float = Field(default=0.8, gt=0, le=1, description="verified similarity from which a document is a duplicate")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> DedupSection:
+        if self.bands * self.rows > 1024:
+            raise ValueError(f"bands x rows is {self.bands * self.rows}; at most 1024 values a document are kept")
+        found = 1 - (1 - self.jaccard**self.rows) ** self.bands
+        if found < 0.5:
+            raise ValueError(
+                f"bands={self.bands}, rows={self.rows} would find only {found:.0%} of the pairs at jaccard="
+                f"{self.jaccard:g}; use more bands or fewer rows"
+            )
+        return self
+
+
+class SplitSection(Section):
+    """How much is held out for validation, in whole clusters of near-duplicates."""
+
+    validation_fraction: float = Field(default=0.05, ge=0, le=0.25, description="share of the clusters, drawn by their hash")
+    min_validation_documents: int = Field(default=50, ge=0, description="more clusters are taken until so many are held out")
+    min_validation_bytes: int = Field(default=300_000, ge=0, description="the same in bytes of text")
+
+
+class CorpusSection(Section):
+    """From raw sources to a corpus: shards, cleaning, languages, rules, duplicates, split."""
+
+    target_shard_bytes: int = Field(
+        default=256_000_000, ge=10_000, le=4_000_000_000, description="text a shard; fixes which rows are neighbours for good"
+    )
+    max_document_bytes: int = Field(
+        default=10_000_000, ge=100, le=1_000_000_000, description="a longer document is set aside as oversize"
+    )
+    normalise: NormaliseSection = NormaliseSection()
+    languages: LanguagesSection = LanguagesSection()
+    rules: tuple[str, ...] = Field(
+        default=SHIPPED_RULES, description="rule sets in order: gopher, c4, fineweb, or the path of your own .yaml"
+    )
+    overrides: dict[str, float | None] = Field(
+       default= default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
+    )
+    dedup: DedupSection = DedupSection()
+    split: SplitSection = SplitSection()
+
+    @field_validator("rules")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in SHIPPED_RULES and not name.endswith((".yaml", ".yml")):
+                raise ValueError(f"no rule set is called {name!r}; use {', '.join(SHIPPED_RULES)}, or a .yaml of yours")
+        if len(set(value)) < len(value):
+            raise ValueError("a rule set stands twice")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusSection:
+        if self.max_document_bytes > 4 * self.target_shard_bytes:
+            raise ValueError(
+                f"max_document_bytes ({self.max_document_bytes}) is more than four times target_shard_bytes "
+                f"({self.target_shard_bytes}): one document would burst its shard"
+            )
+        return self
