@@ -22,12 +22,12 @@ SHIPPED_RULES = ("gopher", "c4", "fineweb")
 class Source(Section):
     """One origin of raw text. Fields of a record (licence, origin, domain, url, id, date) win over these."""
 
-    name: str = Field(description="a short name: lower-case letters, digits, dot, dash, underscore")
+    name: str = Field(description="a short name: lower-case letters, digits, . - _")
     uri: str = Field(min_length=1, description="a file, folder, glob pattern, or any fsspec URI (s3://bucket/folder)")
     format: Literal["auto", "jsonl", "parquet", "txt", "html"] = Field(
         default="auto", description="auto goes by each file's ending and passes over what it does not know"
     )
-    text_field: str = Field(default="text", min_length=1, description="where the text stands in jsonl and parquet records")
+    text_field: str = Field(default="text", min_length=1, description="the field of jsonl and parquet that holds it")
     domain: str = Field(default="web", min_length=1, description="the group that mixtures and reports count by")
     licence: str = Field(default="unknown", min_length=1, description="an SPDX name where there is one")
     origin: Origin = Field(default="unknown", description="who wrote it: human, machine or unknown")
@@ -48,13 +48,13 @@ class NormaliseSection(Section):
 
     form: Literal["NFC", "NFKC", "none"] = Field(default="NFC", description="Unicode normalisation form")
     repair_mojibake: bool = Field(default=True, description="undo UTF-8 that was once read as Windows-1252 or Latin-1")
-    strip_gutenberg: bool = Field(default=True, description="cut Project Gutenberg's header and licence where its marks stand")
+    strip_gutenberg: bool = Field(default=True, description="cut Project Gutenberg's header and licence")
 
 
 class LanguagesSection(Section):
     """Which languages are kept, by fastText's lid.176."""
 
-    allowed: tuple[str, ...] = Field(default=("en",), description="ISO 639 codes such as en, de; empty keeps every language")
+    allowed: tuple[str, ...] = Field(default=("en",), description="codes such as en, de; empty keeps every language")
     min_score: float = Field(default=0.65, ge=0, le=1, description="FineWeb and RefinedWeb use 0.65")
 
     @field_validator("allowed")
@@ -76,7 +76,7 @@ class DedupSection(Section):
     bands: int = Field(default=14, ge=1, le=64, description="more bands find more candidates")
     rows: int = Field(default=8, ge=1, le=32, description="values a band; more rows make a band stricter")
     ngram: int = Field(default=5, ge=1, le=50, description="words a shingle")
-    jaccard: float = Field(default=0.8, gt=0, le=1, description="verified similarity from which a document is a duplicate")
+    jaccard: float = Field(default=0.8, gt=0, le=1, description="verified similarity that makes a duplicate")
 
     @model_validator(mode="after")
     def _reachable(self) -> DedupSection:
@@ -94,8 +94,8 @@ class DedupSection(Section):
 class SplitSection(Section):
     """How much is held out for validation, in whole clusters of near-duplicates."""
 
-    validation_fraction: float = Field(default=0.05, ge=0, le=0.25, description="share of the clusters, drawn by their hash")
-    min_validation_documents: int = Field(default=50, ge=0, description="more clusters are taken until so many are held out")
+    validation_fraction: float = Field(default=0.05, ge=0, le=0.25, description="share of clusters, drawn by hash")
+    min_validation_documents: int = Field(default=50, ge=0, description="taken at least, however small the share")
     min_validation_bytes: int = Field(default=300_000, ge=0, description="the same in bytes of text")
 
 
@@ -103,7 +103,7 @@ class CorpusSection(Section):
     """From raw sources to a corpus: shards, cleaning, languages, rules, duplicates, split."""
 
     target_shard_bytes: int = Field(
-        default=256_000_000, ge=10_000, le=4_000_000_000, description="text a shard; fixes which rows are neighbours for good"
+        default=256_000_000, ge=10_000, le=4_000_000_000, description="text a shard; part of every identity"
     )
     max_document_bytes: int = Field(
         default=10_000_000, ge=100, le=1_000_000_000, description="a longer document is set aside as oversize"
@@ -114,7 +114,7 @@ class CorpusSection(Section):
         default=SHIPPED_RULES, description="rule sets in order: gopher, c4, fineweb, or the path of your own .yaml"
     )
     overrides: dict[str, float | None] = Field(
-       default= default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
+        default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
     )
     dedup: DedupSection = DedupSection()
     split: SplitSection = SplitSection()
