@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytrain.corpus import annotate, ingest, select
+from raytrain.corpus import ingest, select
 from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import SourceFile, inventory, source_ids
+from raytrain.corpus.stages import language, minhash, text
 from raytrain.engine import Engine
 from raytrain.errors import UserError
 from raytrain.ledger.prices import Price
@@ -50,7 +51,8 @@ class Step:
     name: str
     kind: str
     version: int
-    parents: tuple[str, ...]
+    parents: Mapping[str, str]
+    """The step whose artifact serves, by the name that this step knows it by."""
     config: Callable[[Recipe, Mapping[str, Artifact]], dict[str, Any]]
     run: Callable[[Walk, StepContext], StepResult]
 
@@ -114,66 +116,76 @@ def _run_evaluate(walk: Walk, ctx: StepContext) -> StepResult:
     return run_evaluate(ctx)
 
 
+def _stage(module: Any) -> Step:
+    return Step(
+        module.NAME,
+        module.KIND,
+        module.VERSION,
+        {"documents": "ingest"},
+        lambda recipe, made: module.config_of(recipe.corpus),
+        lambda walk, ctx: module.run(ctx),
+    )
+
+
 STEPS: tuple[Step, ...] = (
     Step(
         ingest.NAME,
         ingest.KIND,
         ingest.VERSION,
-        (),
-        lambda r, made: ingest.config_of(r.corpus, r.sources),
+        {},
+        lambda recipe, made: ingest.config_of(recipe.corpus, recipe.sources),
         lambda walk, ctx: ingest.run(ctx, walk.files),
     ),
-    *(
-        Step(
-            stage.NAME,
-            stage.KIND,
-            stage.VERSION,
-            ("ingest",),
-            lambda r, made, stage=stage: stage.config_of(r.corpus),  # type: ignore[misc]
-            lambda walk, ctx, stage=stage: stage.run(ctx),  # type: ignore[misc]
-        )
-        for stage in annotate.STAGES
-    ),
+    _stage(text),
+    _stage(language),
+    _stage(minhash),
     Step(
         dedup.NAME,
         dedup.KIND,
         dedup.VERSION,
-        ("ingest", "minhash"),
-        lambda r, made: dedup.config_of(r.corpus),
+        {"documents": "ingest", "minhash": minhash.NAME},
+        lambda recipe, made: dedup.config_of(recipe.corpus),
         lambda walk, ctx: dedup.run(ctx),
     ),
     Step(
         select.NAME,
         select.KIND,
         select.VERSION,
-        ("ingest", *(stage.NAME for stage in annotate.STAGES if stage.NAME != "minhash"), "dedup"),
-        lambda r, made: select.config_of(r.corpus),
+        {"documents": "ingest", "text": text.NAME, "language": language.NAME, "dedup": dedup.NAME},
+        lambda recipe, made: select.config_of(recipe.corpus),
         lambda walk, ctx: select.run(ctx),
     ),
-    Step("baseline", "baselines", BASELINE_VERSION, ("select",), lambda r, made: {}, _run_baseline),
+    Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
     Step(
         "tokenizer",
         "tokenizers",
         tokens.TOKENIZER_VERSION,
-        ("select",),
-        lambda r, made: tokens.tokenizer_config(r.tokenizer),
+        {"corpus": "select"},
+        lambda recipe, made: tokens.tokenizer_config(recipe.tokenizer),
         lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
     ),
     Step(
         "tokenize",
         "tokens",
         tokens.TOKENIZE_VERSION,
-        ("select", "tokenizer"),
-        lambda r, made: {},
+        {"corpus": "select", "tokenizer": "tokenizer"},
+        lambda recipe, made: {},
         lambda walk, ctx: tokens.run_tokenize(ctx),
     ),
-    Step("pretrain", "models", PRETRAIN_VERSION, ("tokenize", "tokenizer"), _pretrain_config, _run_pretrain),
+    Step(
+        "pretrain",
+        "models",
+        PRETRAIN_VERSION,
+        {"tokens": "tokenize", "tokenizer": "tokenizer"},
+        _pretrain_config,
+        _run_pretrain,
+    ),
     Step(
         "evaluate",
         "evaluations",
         EVALUATE_VERSION,
-        ("pretrain", "tokenize", "baseline"),
-        lambda r, made: {"seed": r.seed, **r.evaluate.model_dump(mode="json")},
+        {"model": "pretrain", "tokens": "tokenize", "baseline": "baseline"},
+        lambda recipe, made: {"seed": recipe.seed, **recipe.evaluate.model_dump(mode="json")},
         _run_evaluate,
     ),
 )
@@ -206,7 +218,7 @@ def prefix_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Map
 
 def _id_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Mapping[str, Artifact]) -> str:
     parents = [f"{k}={v}" for k, v in source_ids(files).items()] if not step.parents else []
-    parents += [made[p].id for p in step.parents]
+    parents += [f"{role}={made[name].id}" for role, name in step.parents.items()]
     return artifact_id(step.name, step.version, step.config(recipe, made), parents)
 
 
@@ -223,7 +235,7 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             walk.store,
             prefix,
             config,
-            {p: walk.made[p] for p in step.parents},
+            {role: walk.made[name] for role, name in step.parents.items()},
             walk.engine.map_shards,
             lambda line: walk.say(f"  {line}"),
         )
@@ -235,7 +247,7 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             step=step.name,
             version=step.version,
             config=config,
-            parents={p: walk.made[p].id for p in step.parents} or source_ids(walk.files),
+            parents={role: walk.made[name].id for role, name in step.parents.items()} or source_ids(walk.files),
             shards=result.shards,
             facts=result.facts,
             cost={"seconds": seconds, "usd": seconds / 3600 * walk.price.usd_per_hour},

@@ -105,7 +105,7 @@ def execute(
                 store.replace(f"runs/{recipe.name}/lineage.json", json.dumps(lineage).encode())
                 if step.name == last.name:
                     break
-        result = _result(recipe, walk.made, "succeeded")
+        result = _result(recipe, walk.made, "partial" if until else "succeeded")
         if until is None:
             attempt.check()
             store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1, sort_keys=True).encode())

@@ -17,7 +17,7 @@ def run_baseline(ctx: StepContext) -> StepResult:
     writer = ArtifactWriter(ctx.store, ctx.prefix)
     record = writer.record(0)
     if record is None:
-        documents, training = _texts(ctx.parents["select"], "validation"), _texts(ctx.parents["select"], "train")
+        documents, training = _texts(ctx.parents["corpus"], "validation"), _texts(ctx.parents["corpus"], "train")
         found: dict[str, Any] = {"documents": len(documents), "bytes": sum(map(len, documents))}
         if documents:
             plain = compressed_bits_per_byte(documents)
@@ -60,9 +60,9 @@ def _evaluate(ctx: StepContext) -> dict[str, Any]:
     from raytrain.train.finish import load_model
 
     torch.set_num_threads(os.cpu_count() or 1)
-    artifact, baseline = ctx.parents["pretrain"], ctx.parents["baseline"].facts
+    artifact, baseline = ctx.parents["model"], ctx.parents["baseline"].facts
     model, tokenizer, end_id = load_model(artifact)
-    tokens = Tokens(ctx.parents["tokenize"])
+    tokens = Tokens(ctx.parents["tokens"])
     validation = artifact.facts["validation"]
     facts: dict[str, Any] = {
         "val_bits_per_byte": validation["bits_per_byte"],
