@@ -10,7 +10,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ COMPARE: dict[str, Callable[[Any, float], Any]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Keeps a document if `column op threshold`."""
+    """Keeps a document if `column op threshold`, or if it is in none of `languages` (none given: applies to all)."""
 
     set: str
     name: str
     column: str
     op: str
     threshold: float
+    languages: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -52,7 +53,11 @@ class Rule:
         return np.asarray(COMPARE[self.op](values, self.threshold), np.bool_)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "languages": list(self.languages)}
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any]) -> Rule:
+        return cls(**{**held, "languages": tuple(held["languages"])})
 
 
 def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rule]:
@@ -68,7 +73,7 @@ def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rul
     for rule in rules:
         threshold = overrides.get(rule.key, rule.threshold)
         if threshold is not None:
-            moved.append(Rule(rule.set, rule.name, rule.column, rule.op, float(threshold)))
+            moved.append(replace(rule, threshold=float(threshold)))
     return moved
 
 
@@ -82,21 +87,29 @@ def read_set(name: str) -> list[Rule]:
     splitter = document.get("splitter")
     if splitter != SPLITTER:
         raise UserError(f"{path}: splitter is {splitter!r}; thresholds here are for {SPLITTER!r}, say so in the file")
-    rules = document.get("rules")
-    if not isinstance(rules, dict) or not rules or set(document) - {"splitter", "rules"}:
+    rules, languages = document.get("rules"), document.get("languages", {})
+    if not isinstance(rules, dict) or not rules or set(document) - {"splitter", "rules", "languages"}:
         raise UserError(f"{path}: a rule set is `splitter: {SPLITTER}` and `rules:` with lines `name: column >= 0.1`")
-    return [_rule(path, key, expression) for key, expression in rules.items()]
+    if not isinstance(languages, dict) or not all(isinstance(codes, list) for codes in languages.values()):
+        raise UserError(f"{path}: languages: give the rules that hold for some languages only, as `name: [en]`")
+    if set(languages) - set(rules):
+        raise UserError(f"{path}: languages: no rule is called {min(set(languages) - set(rules))!r}")
+    return [_rule(path, key, expression, tuple(languages.get(key, ()))) for key, expression in rules.items()]
 
 
-def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], documents: int) -> NDArray[np.bool_]:
-    """[rules, documents]: which document each rule rejects. NaN is rejected."""
-    failed = np.zeros((len(rules), documents), np.bool_)
+def failures(
+    rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languages: Sequence[str]
+) -> NDArray[np.bool_]:
+    """[rules, documents]: which document each rule rejects, given each document's language. NaN is rejected."""
+    failed = np.zeros((len(rules), len(languages)), np.bool_)
     for i, rule in enumerate(rules):
         failed[i] = ~rule.keeps(columns[rule.column])
+        if rule.languages:
+            failed[i] &= np.array([code in rule.languages for code in languages], np.bool_)
     return failed
 
 
-def _rule(path: Path, name: Any, expression: Any) -> Rule:
+def _rule(path: Path, name: Any, expression: Any, languages: tuple[str, ...]) -> Rule:
     match = EXPRESSION.match(str(expression))
     if not match or not re.match(r"^[a-z0-9_]+$", str(name)):
         raise UserError(f"{path}: {name}: {expression!r} is not of the form `column >= number`")
@@ -105,4 +118,4 @@ def _rule(path: Path, name: Any, expression: Any) -> Rule:
         near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COLUMNS)}"
         raise UserError(f"{path}: {name}: no column is called {column!r}; {hint}")
-    return Rule(path.stem, str(name), column, op, float(threshold))
+    return Rule(path.stem, str(name), column, op, float(threshold), languages)

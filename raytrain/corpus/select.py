@@ -135,7 +135,7 @@ class _Judged:
 
     def __init__(self, store: Store, task: Task) -> None:
         parents, config = task["parents"], task["config"]
-        self.rules = {rule.key: rule for rule in (Rule(**held) for held in config["rules"])}
+        self.rules = {rule.key: rule for rule in (Rule.from_dict(held) for held in config["rules"])}
         self.config = config
         self.documents = shard_table(store, parents["documents"], DOCUMENTS, SMALL).to_pydict()
         columns = sorted({rule.column for rule in self.rules.values()}) or ["word_count"]

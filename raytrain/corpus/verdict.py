@@ -59,7 +59,7 @@ def judge(
         sure |= np.array([says is not None for says in declared], np.bool_)
         allowed = np.array([code in languages["allowed"] for code in known], np.bool_)
         steps, keys, rows = [LANGUAGE], [LANGUAGE], [~(sure & allowed)]
-    failed = failures(rules, text, len(known))
+    failed = failures(rules, text, known)
     steps += [rule.set for rule in rules] + [EXACT, NEAR]
     keys += [rule.key for rule in rules] + [EXACT, NEAR]
     rows += [*failed, *(np.array([found == kind for found in duplicates], np.bool_) for kind in ("exact", "near"))]
