@@ -6,6 +6,8 @@ vanish at any moment. A cluster of our own is started on loopback unless RAY_ADD
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import secrets
 import shutil
@@ -14,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from raytrain.errors import UserError
 from raytrain.store import Store
 from raytrain.store.step import Task
 from raytrain.train.job import TrainJob
@@ -53,19 +56,16 @@ class RayEngine:
         self._start()
         import ray.data
 
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-
         def run(row: dict[str, Any]) -> dict[str, Any]:
-            import json
-
             return {"index": row["index"], "result": json.dumps(work(json.loads(row["task"])))}
 
-        import json
-
         rows = [{"index": i, "task": json.dumps(t)} for i, t in enumerate(tasks)]
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run).take_all()
+        try:
+            done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run).take_all()
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
         return [json.loads(r["result"]) for r in sorted(done, key=lambda r: r["index"])]
 
     def train(self, job: TrainJob) -> None:
@@ -140,6 +140,11 @@ class RayEngine:
                 object_store_memory=200 * 2**20,
                 _temp_dir=str(self._temp),
             )
+        import ray.data
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        for name in ("ray.data", "ray.train", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._started = True
 
 
