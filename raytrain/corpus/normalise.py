@@ -36,7 +36,7 @@ def normalise(text: str, options: Mapping[str, Any]) -> tuple[str, bool]:
     # By line, not by a pattern: a pattern that looks for spaces before a line's end is quadratic in a run of them.
     text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     text = BLANK_LINES.sub("\n\n", text).strip(EDGES)
-    if options["repair_mojibake"] and repair_mojibake(text)[1]:  # encoded twice, or broken by what was just removed
+    if options["repair_mojibake"] and repair_mojibake(text)[1]:  # what was just removed stood in the way
         return normalise(text, options)[0], True
     return text, repaired
 
@@ -47,13 +47,14 @@ def repair_mojibake(text: str) -> tuple[str, bool]:
     Only if the whole text goes back into bytes and these are valid UTF-8, which text that was meant so practically
     never is: each of its non-ASCII letters would have to form such a pair by chance.
     """
-    if text.isascii():
-        return text, False
-    try:
-        back = text.encode("cp1252", errors="raytrain.c1").decode("utf-8")
-    except UnicodeError:
-        return text, False
-    return back, True
+    repaired = False
+    while not text.isascii():  # some text was broken twice
+        try:
+            text = text.encode("cp1252", errors="raytrain.c1").decode("utf-8")
+        except UnicodeError:
+            break
+        repaired = True
+    return text, repaired
 
 
 def strip_gutenberg(text: str) -> str:

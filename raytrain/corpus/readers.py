@@ -75,26 +75,34 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
 
     row = 0
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, page_checksum_verification=True)
         names = table.schema_arrow.names
         if text_field not in names:
             detail = f"no column {text_field!r} among {', '.join(names[:10])}"
             yield Broken(0, "missing_text", detail, count=max(1, table.metadata.num_rows))
             return
         columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
-        for batch in table.iter_batches(batch_size=PARQUET_BATCH, columns=columns):
-            texts = batch.column(text_field)
-            if pa.types.is_dictionary(texts.type):
-                texts = texts.dictionary_decode()
-            if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
-                texts = texts.cast(pa.large_binary())  # decoded one by one below: Parquet does not vouch for UTF-8
-            others = {name: batch.column(name) for name in columns[1:]}
-            for i, value in enumerate(texts):
-                fields = {name: _plain(column[i]) for name, column in others.items()}
-                yield _record(row, value.as_py(), fields)
-                row += 1
+        # Group by group: a batch across two would take the good one down with the damaged one.
+        for group in range(table.num_row_groups):
+            for batch in table.iter_batches(PARQUET_BATCH, row_groups=[group], columns=columns):
+                for text, fields in _parquet_rows(batch, text_field):
+                    yield _record(row, text, fields)
+                    row += 1
     except (pa.ArrowInvalid, OSError, pa.ArrowException) as error:
         yield Broken(row, "broken_stream", " ".join(str(error).split())[:300])
+
+
+def _parquet_rows(batch: Any, text_field: str) -> Iterator[tuple[Any, dict[str, str | None]]]:
+    import pyarrow as pa
+
+    texts = batch.column(text_field)
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_decode()
+    if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
+        texts = texts.cast(pa.large_binary())  # decoded one by one by _record: Parquet does not vouch for UTF-8
+    others = {name: batch.column(name) for name in batch.schema.names if name != text_field}
+    for i, value in enumerate(texts):
+        yield value.as_py(), {name: _plain(column[i]) for name, column in others.items()}
 
 
 def read_txt(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Raw | Broken]:

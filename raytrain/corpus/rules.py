@@ -97,9 +97,7 @@ def read_set(name: str) -> list[Rule]:
     return [_rule(path, key, expression, tuple(languages.get(key, ()))) for key, expression in rules.items()]
 
 
-def failures(
-    rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languages: Sequence[str]
-) -> NDArray[np.bool_]:
+def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languages: Sequence[str]) -> NDArray[np.bool_]:
     """[rules, documents]: which document each rule rejects, given each document's language. NaN is rejected."""
     failed = np.zeros((len(rules), len(languages)), np.bool_)
     for i, rule in enumerate(rules):

@@ -36,7 +36,8 @@ def exchange_shard(task: Task) -> Task:
         return done
     ids = shard_table(writer.store, task["documents"], DOCUMENTS, ["doc_id"]).column("doc_id")
     attribute = shard_table(writer.store, task["minhash"], MINHASH)
-    values = np.frombuffer(b"".join(attribute.column("signature").to_pylist()), "<u4").reshape(len(ids), -1)
+    signatures = attribute.column("signature")
+    values = np.frombuffer(b"".join(signatures.to_pylist()), "<u4").reshape(len(ids), signatures.type.byte_width // 4)
     texts = text_hashes(ids.to_pylist())
     rows = band_rows(values, attribute.column("shingles").to_numpy(), texts, task["first"], task["config"]["bands"])
     parts = ((rows["key"] >> np.uint64(33)) % np.uint64(task["partitions"])).astype(np.int64)
@@ -74,7 +75,7 @@ def band_rows(
     exact["key"] = _scatter(texts) | np.uint64(1)
     exact["text"], exact["doc"] = texts, documents
     held = shingles > 0
-    grouped = values[held].reshape(int(held.sum()), bands, -1).astype(np.uint64)
+    grouped = values[held].reshape(int(held.sum()), bands, values.shape[1] // bands).astype(np.uint64)
     keys = np.broadcast_to(np.arange(1, bands + 1, dtype=np.uint64) << np.uint64(40), grouped.shape[:2])
     for r in range(grouped.shape[2]):
         keys = _scatter(keys ^ grouped[:, :, r])

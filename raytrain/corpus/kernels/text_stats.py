@@ -156,7 +156,7 @@ def _gram_columns(n, hashes, lengths, grams, seen, counts, row):  # type: ignore
         size *= 2
     mask = np.uint64(size - 1)
     for k in range(n):
-        grams[k] = hashes[k]
+        grams[k] = mix(_WORD_SEED, hashes[k])  # two bare hashes would mix alike in either order
     for g in range(2, 11):
         m = n - g + 1
         if m <= 0:

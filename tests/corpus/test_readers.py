@@ -1,0 +1,175 @@
+"""Every format: what a good record becomes, and that nothing bad ends the reading."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raytrain.corpus.inventory import Format
+from raytrain.corpus.readers import Broken, Raw, read
+
+
+def found(data: bytes, path: str, form: Format, longest: int = 10_000) -> list[Raw | Broken]:
+    return list(read(io.BytesIO(data), path, form, "text", longest))
+
+
+def reasons(records: list[Raw | Broken]) -> list[tuple[int, str]]:
+    return [(r.record, r.reason if isinstance(r, Broken) else r.text) for r in records]
+
+
+JSONL = [
+    (b'{"text": "good"}', "good"),
+    (b'{"text": "esc\\u00e9"}', "escé"),
+    (b"{broken", "bad_json"),
+    (b'["text"]', "bad_json"),
+    (b"12", "bad_json"),
+    (b'{"words": "x"}', "missing_text"),
+    (b'{"text": null}', "missing_text"),
+    (b'{"text": 5}', "missing_text"),
+    (b'{"text": "\xff\xfe"}', "not_utf8"),
+    (b'{"text": "half \\ud83d pair"}', "not_utf8"),
+    (b'{"text": "pair \\ud83d\\ude00"}', "pair 😀"),
+    (b'{"text": "nul \\u0000 and raw"}', "nul \0 and raw"),
+    (b"[" * 100_000, "bad_json"),
+    (b'{"text": "n", "x": ' + b"9" * 5000 + b"}", "bad_json"),
+    (b'{"text": "last, without a line end"}', "last, without a line end"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), JSONL)
+def test_a_jsonl_line_becomes_a_text_or_a_reason(line: bytes, expected: str) -> None:
+    assert reasons(found(line, "a.jsonl", "jsonl")) == [(0, expected)]
+
+
+def test_a_bad_line_costs_no_other_and_keeps_the_count() -> None:
+    data = b"\n".join(line for line, _ in JSONL)
+    assert reasons(found(data, "a.jsonl", "jsonl")) == [(i, expected) for i, (_, expected) in enumerate(JSONL)]
+
+
+def test_blank_lines_and_byte_order_marks_are_no_records() -> None:
+    data = b'\xef\xbb\xbf{"text": "a"}\r\n\r\n \n{"text": "b"}\n'
+    assert reasons(found(data, "a.jsonl", "jsonl")) == [(0, "a"), (3, "b")]
+
+
+def test_a_line_longer_than_any_document_is_oversize() -> None:
+    data = b'{"text": "' + b"x" * 30_000_000 + b'"}\n{"text": "b"}\n'
+    assert reasons(found(data, "a.jsonl", "jsonl")) == [(0, "oversize"), (1, "b")]
+
+
+def test_records_before_a_break_are_kept() -> None:
+    data = gzip.compress(b"".join(b'{"text": "number %d"}\n' % i for i in range(5000)), mtime=0)
+    records = found(data[: len(data) // 2], "a.jsonl.gz", "jsonl")
+    assert len(records) > 1000
+    last = records[-1]
+    assert isinstance(last, Broken)
+    assert last.reason == "broken_stream"
+    assert all(isinstance(r, Raw) for r in records[:-1])
+
+
+def test_fields_of_a_record_come_along_as_text() -> None:
+    record = {"text": "a", "id": 7, "url": "http://x", "date": None, "licence": ["no"], "origin": "human", "other": "x"}
+    raw = found(json.dumps(record).encode(), "a.jsonl", "jsonl")[0]
+    assert isinstance(raw, Raw)
+    assert raw.fields == {"id": "7", "url": "http://x", "origin": "human"}
+
+
+def parquet(columns: dict[str, Any], **options: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, **options)
+    return sink.getvalue()
+
+
+def test_parquet_of_every_kind_of_text_column() -> None:
+    texts = ["a", None, "é"]
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.binary()):
+        data = parquet({"text": pa.array([t.encode() if t and kind == pa.binary() else t for t in texts], kind)})
+        assert reasons(found(data, "a.parquet", "parquet")) == [(0, "a"), (1, "missing_text"), (2, "é")]
+
+
+def test_parquet_fields_and_invalid_utf8() -> None:
+    bad = pa.array([b"ok", b"\xff\xfe"], pa.binary()).view(pa.string())
+    data = parquet({"text": bad, "date": pa.array([date(2024, 5, 1), None]), "id": [1, 2], "noise": [b"x", b"y"]})
+    first, second = found(data, "a.parquet", "parquet")
+    assert first == Raw(0, "ok", {"id": "1", "date": "2024-05-01"})
+    assert isinstance(second, Broken)
+    assert second.reason == "not_utf8"
+
+
+def test_parquet_without_the_text_column_counts_every_row() -> None:
+    broken = found(parquet({"body": ["a", "b", "c"]}), "a.parquet", "parquet")[0]
+    assert isinstance(broken, Broken)
+    assert (broken.reason, broken.count) == ("missing_text", 3)
+    assert "body" in broken.detail
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all", parquet({"text": ["a"] * 1000})[:-30]])
+def test_truncated_parquet_is_one_broken_stream(data: bytes) -> None:
+    assert [reason for _, reason in reasons(found(data, "a.parquet", "parquet"))] == ["broken_stream"]
+
+
+def test_parquet_damaged_in_a_later_row_group_keeps_the_earlier() -> None:
+    texts = [f"document number {i} " * 20 for i in range(2000)]
+    options = {"row_group_size": 500, "use_dictionary": False, "write_page_checksum": True}
+    data = bytearray(parquet({"text": texts}, **options))
+    offset = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(2).column(0).data_page_offset
+    data[offset + 6000 : offset + 6080] = bytes(80)  # behind the page header
+    records = found(bytes(data), "a.parquet", "parquet")
+    assert [r.text for r in records[:1000] if isinstance(r, Raw)] == texts[:1000]
+    last = records[-1]
+    assert isinstance(last, Broken)
+    assert last.reason == "broken_stream"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("plain é".encode(), [(0, "plain é")]),
+        (b"\xef\xbb\xbfwith a mark", [(0, "with a mark")]),
+        ("sixteen é".encode("utf-16"), [(0, "sixteen é")]),
+        ("latin é".encode("latin-1"), [(0, "not_utf8")]),
+        (b"nul \0 inside", [(0, "nul \0 inside")]),
+        (b"", []),
+        (b" \n ", []),
+        (b"x" * 10_001, [(0, "oversize")]),
+    ],
+)
+def test_a_text_file_is_one_document(data: bytes, expected: list[tuple[int, str]]) -> None:
+    assert reasons(found(data, "a.txt", "txt")) == expected
+
+
+def test_half_a_text_file_is_no_document() -> None:
+    data = gzip.compress(b"some words " * 1000, mtime=0)
+    assert reasons(found(data[:-20], "a.txt.gz", "txt")) == [(0, "broken_stream")]
+    assert reasons(found(gzip.compress(b"whole"), "a.txt.gz", "txt")) == [(0, "whole")]
+
+
+PAGE = """<html><head><title>T</title><meta charset="{charset}"></head><body><nav><a href="/">Home</a></nav>
+<main><h1>The tower</h1><p>It was built in 1889 – and stands.</p><script>var x = 1;</script></main></body></html>"""
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "windows-1252"])
+def test_a_page_gives_its_main_text_in_the_encoding_that_it_names(charset: str) -> None:
+    raw = found(PAGE.format(charset=charset).encode(charset), "a.html", "html")[0]
+    assert isinstance(raw, Raw)
+    assert "It was built in 1889 – and stands." in raw.text
+    assert "var x" not in raw.text
+    assert "Home" not in raw.text
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.binary(max_size=300), st.sampled_from(["jsonl", "parquet", "txt", "html"]), st.sampled_from(["", ".gz", ".zst"])
+)
+def test_no_bytes_whatever_end_a_reader_with_an_exception(data: bytes, form: Format, ending: str) -> None:
+    for record in found(data, f"a{ending}", form):
+        if isinstance(record, Raw):
+            record.text.encode("utf-8")

@@ -1,0 +1,102 @@
+"""Decompression that gives all it can before it reports a break, and lines in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raytrain.corpus.streams import BrokenStream, lines, open_stream, read_all
+
+TEXT = b"".join(b"line %d of the text, of which there are many\n" % i for i in range(20_000))
+
+
+def compressed(ending: str, data: bytes = TEXT) -> bytes:
+    return gzip.compress(data, 6, mtime=0) if ending == ".gz" else zstandard.ZstdCompressor().compress(data)
+
+
+def drained(data: bytes, ending: str) -> tuple[bytes, BrokenStream | None]:
+    held: list[bytes] = []
+    try:
+        for piece in open_stream(io.BytesIO(data), f"x{ending}"):
+            held.append(piece)
+    except BrokenStream as error:
+        return b"".join(held), error
+    return b"".join(held), None
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+class TestCompressed:
+    def test_whole(self, ending: str) -> None:
+        assert drained(compressed(ending), ending) == (TEXT, None)
+
+    def test_several_members_end_to_end(self, ending: str) -> None:
+        assert drained(compressed(ending, b"a\n") + compressed(ending, b"b\n"), ending) == (b"a\nb\n", None)
+
+    def test_truncated(self, ending: str) -> None:
+        data = compressed(ending)
+        found, error = drained(data[: len(data) // 2], ending)
+        assert error is not None
+        assert TEXT.startswith(found)
+        assert error.offset == len(found)
+        if ending == ".gz":
+            assert len(found) > len(TEXT) / 3
+
+    def test_garbage_in_the_second_member_leaves_the_first(self, ending: str) -> None:
+        found, error = drained(compressed(ending, b"whole\n") + b"garbage and no header", ending)
+        assert found == b"whole\n"
+        assert error is not None
+
+    def test_no_compression_at_all(self, ending: str) -> None:
+        found, error = drained(b"plain text under a false name", ending)
+        assert found == b""
+        assert error is not None
+
+    def test_an_empty_file_is_empty(self, ending: str) -> None:
+        assert drained(b"", ending) == (b"", None)
+
+
+def test_gzip_damaged_in_the_middle_gives_what_stands_before() -> None:
+    data = bytearray(compressed(".gz"))
+    middle = len(data) // 2
+    data[middle : middle + 50] = bytes(50)
+    found, error = drained(bytes(data), ".gz")
+    assert error is not None
+    same = next((i for i, (a, b) in enumerate(zip(found, TEXT, strict=False)) if a != b), len(found))
+    assert same > len(TEXT) / 3
+
+
+def test_gzip_with_a_wrong_checksum_is_read_and_reported() -> None:
+    data = bytearray(compressed(".gz"))
+    data[-6] ^= 1
+    found, error = drained(bytes(data), ".gz")
+    assert found == TEXT
+    assert error is not None
+
+
+def test_zeros_behind_a_gzip_are_padding() -> None:
+    assert drained(compressed(".gz") + b"\0" * 1000, ".gz") == (TEXT, None)
+
+
+@given(st.lists(st.binary(max_size=8).map(lambda b: b.replace(b"\r", b"\n")), max_size=20), st.integers(1, 9))
+def test_lines_do_not_depend_on_where_the_pieces_end(pieces: list[bytes], longest: int) -> None:
+    whole = b"".join(pieces)
+    parts = whole.split(b"\n")
+    expected = [(p[:longest], len(p) <= longest) for p in (parts if parts[-1] else parts[:-1])]
+    assert list(lines(iter(pieces), longest)) == expected
+
+
+def test_an_endless_line_is_never_held() -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(1000):
+            yield b"x" * 100_000
+        yield b"\nshort\n"
+
+    found = list(lines(endless(), 10))
+    assert found == [(b"x" * 10, False), (b"short", True)]
+    assert read_all(endless(), 1000) is None
