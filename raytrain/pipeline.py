@@ -91,6 +91,7 @@ def train_job(walk: Walk, output: str) -> TrainJob:
         tokenizer=walk.made["tokenizer"].prefix,
         output=output,
         prompts=recipe.evaluate.prompts,
+        usd_per_hour=walk.price.usd_per_hour,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -123,7 +122,7 @@ def execute(
 
 def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any] | None) -> None:
     """The pretrain step with the books open: this machine is paid for from here to the end of it."""
-    ledger = Ledger(walk.store, walk.recipe.name, walk.attempt.number, "driver", socket.gethostname())
+    ledger = Ledger(walk.store, walk.recipe.name, walk.attempt.number, "driver", walk.engine.node())
     ledger.event("node_up", value={"instance": walk.price.instance, "market": walk.price.market})
     ledger.event("price", value={"usd_per_hour": walk.price.usd_per_hour, "source": walk.price.source})
     ledger.flush()

@@ -22,6 +22,10 @@ class Engine(Protocol):
 
     def map_shards(self, work: Callable[[Task], Task], tasks: Any, label: str) -> list[Task]: ...
 
+    def node(self) -> str:
+        """The name under which this process's machine stands in the ledger, the same as its workers give."""
+        ...
+
     def train(self, job: TrainJob) -> None:
         """Trains to the end; raises UserError for what the user can mend."""
         ...

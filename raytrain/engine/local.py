@@ -14,6 +14,7 @@ from raytrain.errors import UserError
 from raytrain.store import Store
 from raytrain.store.step import Task
 from raytrain.train.job import TrainJob
+from raytrain.train.hardware import this_node
 from raytrain.train.progress import read_failure
 
 
@@ -28,6 +29,9 @@ class LocalEngine:
     def map_shards(self, work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(work, tasks))
+
+    def node(self) -> str:
+        return this_node()
 
     def train(self, job: TrainJob) -> None:
         """One process a worker, joined by torch's own environment variables, as torchrun would."""

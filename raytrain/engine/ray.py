@@ -68,6 +68,10 @@ class RayEngine:
             raise
         return [json.loads(r["result"]) for r in sorted(done, key=lambda r: r["index"])]
 
+    def node(self) -> str:
+        self._start()
+        return _node()
+
     def train(self, job: TrainJob) -> None:
         self._start()
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -155,8 +159,15 @@ def _train_on_ray(config: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
-    os.environ["RAYTRAIN_NODE"] = ray.get_runtime_context().get_node_id()[:12]
+    os.environ["RAYTRAIN_NODE"] = _node()
     work(TrainJob.model_validate(config["job"]), context.get_world_rank())
+
+
+def _node() -> str:
+    """A node of Ray's: several may share a host name."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())[:12]
 
 
 def _has_gpu() -> bool:

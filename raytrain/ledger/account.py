@@ -29,7 +29,7 @@ PHASES = (
     "rescale",
     "idle",
 )
-_FINER = {phase: rank for rank, phase in enumerate(("idle", "provision", "setup", "recovery", "rescale"))}
+_FINER = {phase: rank for rank, phase in enumerate(("idle", "provision", "recovery", "setup", "rescale"))}
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _partition(
 def _recoveries(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tuple[int, int], str]]:
     """The gaps before a leg that was not the first: from the last step taken before it to its restore.
 
-    They yield to any phase that a writer names in between (setup, checkpoint_restore).
+    They yield to any finer phase that a writer names in between (setup, checkpoint_restore).
     """
     gaps = []
     steps = [e["ts"] for e in events if e["kind"] == "step"]
@@ -175,7 +175,7 @@ def _recoveries(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tup
         if event["kind"] == "restore":
             before = [ts for ts in steps if ts < event["ts"]]
             if before:
-                gaps.append((max(before), event["ts"], (-1, -1), "recovery"))
+                gaps.append((max(before), event["ts"], (int(event["attempt"]), _FINER["recovery"]), "recovery"))
     return gaps
 
 

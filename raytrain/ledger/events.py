@@ -9,6 +9,7 @@ counts once.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from typing import Any
@@ -19,10 +20,14 @@ FLUSH_SECONDS = 10.0
 
 
 class Ledger:
-    """One writer's end of a run's ledger; thread-safe. `close` flushes what is left."""
+    """One writer's end of a run's ledger; thread-safe. `close` flushes what is left.
 
-    def __init__(self, store: Store, run: str, attempt: int, writer: str, node: str) -> None:
-        self.store, self.run, self.attempt, self.writer, self.node = store, run, attempt, writer, node
+    A process that takes another's place is another writer: `name` is made unique by the process's start.
+    """
+
+    def __init__(self, store: Store, run: str, attempt: int, name: str, node: str) -> None:
+        self.store, self.run, self.attempt, self.node = store, run, attempt, node
+        self.writer = f"{name}-{time.time_ns() // 1_000_000:x}-{os.getpid():x}"
         self._events: list[dict[str, Any]] = []
         self._seq = 0
         self._lock = threading.Lock()
@@ -60,7 +65,7 @@ class Ledger:
         key = f"runs/{self.run}/ledger/{self.attempt:05d}/{self.writer}/{batch[0]['seq']:08d}.jsonl"
         body = "".join(json.dumps(e, separators=(",", ":")) + "\n" for e in batch).encode()
         try:
-            self.store.put_if_absent(key, body)
+            self.store.put(key, body)
         except Exception:
             with self._lock:
                 self._events = batch + self._events

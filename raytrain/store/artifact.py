@@ -168,7 +168,12 @@ def table_bytes(table: Any) -> bytes:
 
 
 def read_table(artifact: Artifact, shard: int, name: str, columns: list[str] | None = None) -> Any:
-    """A shard's Parquet object as a pyarrow table, its checksum verified."""
+    """A shard's Parquet object as a pyarrow table, its checksum verified.
+
+    On one thread: shards are the unit of parallelism, and pyarrow's idle pool can abort an interpreter that exits.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.read_table(io.BytesIO(artifact.get(shard, name)), columns=columns)
+    source = pa.BufferReader(artifact.get(shard, name))
+    return pq.read_table(source, columns=columns, use_threads=False, pre_buffer=False)

@@ -32,6 +32,9 @@ class ProcessGroup:
             f"the step {label} is not done yet: `raytrain run RECIPE --until tokenize` does all before training"
         )
 
+    def node(self) -> str:
+        return self.world.node
+
     def train(self, job: TrainJob) -> None:
         from raytrain.train.progress import read_failure
         from raytrain.store import Store

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
+
+
+def this_node() -> str:
+    """What this machine is called in the ledger: RAYTRAIN_NODE where a framework sets it, else the host name."""
+    return os.environ.get("RAYTRAIN_NODE") or socket.gethostname()
 
 
 def cpu_flags() -> set[str]:

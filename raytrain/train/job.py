@@ -23,6 +23,8 @@ class TrainJob(Section):
     output: str
     """Prefix of the model artifact to write."""
     prompts: tuple[str, ...] = ()
+    usd_per_hour: float = 0.0
+    """Price of a node, for the ledger."""
 
     def identity(self) -> str:
         """The hash of all that decides the result; a checkpoint of another identity is never resumed."""

@@ -312,7 +312,11 @@ def train_worker(job: TrainJob, progress: Callable[[dict[str, Any]], None]) -> d
     run = Run(job, world, progress if world.rank == 0 else lambda _: None)
     try:
         if world.leader:
+            run.ledger.event("node_up", ts=born)
+            run.ledger.event("price", ts=born, value={"usd_per_hour": job.usd_per_hour})
             run.ledger.phase("setup", born, time.time())
         return run.train()
     finally:
+        if world.leader:
+            run.ledger.event("node_down")
         run.ledger.close()

@@ -6,14 +6,13 @@ The invariant: nothing here changes what is computed, only where.
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from raytrain.train.hardware import cpu_flags
+from raytrain.train.hardware import cpu_flags, this_node
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ def join(threads: int) -> World:
         dist.init_process_group("nccl" if cuda else "gloo")
     rank = dist.get_rank() if dist.is_initialized() else 0
     size = dist.get_world_size() if dist.is_initialized() else 1
-    node = os.environ.get("RAYTRAIN_NODE") or socket.gethostname()
-    return World(rank, size, local == 0, node, device)
+    return World(rank, size, local == 0, this_node(), device)
 
 
 def precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:

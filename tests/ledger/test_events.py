@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,17 @@ def test_events_come_back_once_in_order(tmp_path: Path) -> None:
     a.event("step", ts=3.0, step=2, value={})
     a.close()
     b.close()
-    assert [(e["writer"], e["ts"]) for e in read_events(store, "r")] == [("b", 1.0), ("a", 2.0), ("a", 3.0)]
+    assert [(e["writer"][0], e["ts"]) for e in read_events(store, "r")] == [("b", 1.0), ("a", 2.0), ("a", 3.0)]
+
+
+def test_a_worker_that_takes_anothers_place_overwrites_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for ts in (1.0, 2.0):
+        ledger = Ledger(store, "r", 1, "rank-00000", "node")
+        ledger.event("step", ts=ts)
+        ledger.close()
+        time.sleep(0.002)
+    assert [e["ts"] for e in read_events(store, "r")] == [1.0, 2.0]
 
 
 def test_a_failed_flush_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
