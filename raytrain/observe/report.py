@@ -132,8 +132,9 @@ def _asset(name: str) -> str:
 # -- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], numeric: Iterable[int] = ()) -> str:
-    """A table; cells are escaped unless they are Markup, those of `numeric` columns stand to the right."""
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], numeric: Iterable[int] = (), kind: str = "") -> str:
+    """A table; cells are escaped unless they are Markup, those of `numeric` columns stand to the right. `kind` is a
+    class of report.css that says how it fits a phone."""
     right = set(numeric)
 
     def cell(tag: str, index: int, value: object) -> str:
@@ -144,7 +145,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], numeric: Iter
     body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
     if not body:
         return ""
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _figure(title: str, note: str, lines: Sequence[Line], views: Sequence[tuple[str, str]], key: str = "") -> str:
@@ -642,7 +643,7 @@ def _reasons(facts: Facts) -> str:
     ]
     idle = [name for name, n, _, _ in counted if not n]
     never = f'<p class="note">Never used: {text(", ".join(idle))}.</p>' if idle else ""
-    table = _table(("reason", "documents", "sole", "bytes", ""), rows, (1, 2, 3))
+    table = _table(("reason", "documents", "sole", "bytes", ""), rows, (1, 2, 3), "last-aside")
     return f'<div class="panel reasons">{table}{never}</div>' if counted else ""
 
 
@@ -740,7 +741,7 @@ def _time(facts: Facts) -> str:
     nodes = mapping(books.get("nodes"))
     by_node = _table(("node", "up"), [(n, duration(s)) for n, s in nodes.items()], (1,)) if len(nodes) > 1 else ""
     bar = charts.stacked_bar(parts, label="paid time by phase")
-    left = _panel("Paid time by phase", bar + _table(("phase", "time", "share", "cost"), rows, (1, 2, 3)))
+    left = _panel("Paid time by phase", bar + _table(("phase", "time", "share", "cost"), rows, (1, 2, 3), "last-aside"))
     return _grid("pair", [left, f"<div>{_panel('Bill', _bill(facts))}{_panel('Nodes', by_node)}</div>"])
 
 
@@ -828,7 +829,7 @@ def _events(facts: Facts) -> str:
         )
         for e in events
     ]
-    shown = _table(("after", "what", "step", ""), rows, (0, 2))
+    shown = _table(("after", "what", "step", ""), rows, (0, 2), "flowing")
     return _details(f"{count(len(times))} events", shown) if len(rows) > 12 else shown
 
 
