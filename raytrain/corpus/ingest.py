@@ -25,8 +25,9 @@ from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "ingest"
 KIND = "documents"
-VERSION = 1
+VERSION = 2
 DOCUMENTS = "documents.parquet"
+INDEX = "index.parquet"  # the same rows without the text: most steps need no more
 QUARANTINE = "quarantine.parquet"
 LISTED_PER_UNIT = 1000  # quarantine entries that are listed; all are counted
 # Per source: files and their bytes, bytes of text before and documents and bytes after normalising, repaired texts.
@@ -93,9 +94,11 @@ def ingest_unit(task: Task) -> Task:
     parts: list[dict[str, Any]] = []
 
     def write(rows: list[dict[str, Any]]) -> None:
-        name = f"documents-{len(parts):03d}.parquet"
-        objects[name] = writer.put(task["unit"], name, table_bytes(_documents_table(rows)))
-        parts.append({"object": name, "rows": len(rows), "bytes": sum(row["bytes"] for row in rows)})
+        table = _documents_table(rows)
+        names = {name: name.replace(".", f"-{len(parts):03d}.") for name in (DOCUMENTS, INDEX)}
+        for name, held in ((DOCUMENTS, table), (INDEX, table.drop_columns(["text"]))):
+            objects[names[name]] = writer.put(task["unit"], names[name], table_bytes(held))
+        parts.append({"objects": names, "rows": len(rows), "bytes": sum(row["bytes"] for row in rows)})
 
     held: list[dict[str, Any]] = []
     size = 0
@@ -118,7 +121,7 @@ def shards_of(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     shards: list[dict[str, Any]] = []
     for record in records:
         for i, part in enumerate(record["facts"]["parts"]):
-            objects = {DOCUMENTS: record["objects"][part["object"]]}
+            objects = {name: record["objects"][unique] for name, unique in part["objects"].items()}
             if i == 0 and QUARANTINE in record["objects"]:
                 objects[QUARANTINE] = record["objects"][QUARANTINE]
             facts = {"bytes": part["bytes"]}

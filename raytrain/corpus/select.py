@@ -1,27 +1,27 @@
 """The select step: documents, their attributes and the recipe's rules become the corpus that is trained on.
 
-Two passes over the shards: the first judges by small columns and counts, then the split is drawn, and the second
-writes the kept texts and a sample of the rejected ones. The invariant: nothing upstream is changed, so another
-threshold is another corpus at the price of this step.
+Two passes over the shards: the first judges by small columns; then survivors are chosen among what passes and the
+split is drawn; the second writes the kept texts and a sample of the rejected ones. The invariant: nothing upstream
+is changed, so another threshold is another corpus at the price of this step.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from raytrain.corpus import judge as judging
 from raytrain.corpus import split as splitting
 from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.attributes import aligned_shards, check_aligned, shard_table
-from raytrain.corpus.dedup.step import DEDUP
+from raytrain.corpus.dedup import exchange, survivors
 from raytrain.corpus.ingest import DOCUMENTS
-from raytrain.corpus.rules import Rule, load
+from raytrain.corpus.rules import load
 from raytrain.corpus.section import CorpusSection
-from raytrain.corpus.stages.language import OBJECT as LANGUAGE
-from raytrain.corpus.stages.text import OBJECT as TEXT
 from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
@@ -32,11 +32,10 @@ KIND = "corpora"
 VERSION = 1
 KEPT = "kept.parquet"
 REJECTED = "rejected.parquet"
-CLUSTERS = "clusters.parquet"
+DECISIONS = "decisions.bin"
 SAMPLES_PER_REASON = 3  # rejected documents shown per shard and reason
 SAMPLE_CHARACTERS = 1000
 PARENTS = ("documents", "text", "language", "dedup")
-SMALL = ["record_id", "source", "domain", "licence", "origin", "declared_language", "bytes"]
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
@@ -56,41 +55,28 @@ def run(ctx: StepContext) -> StepResult:
     check_aligned(documents, {name: parents[name] for name in PARENTS[1:]})
     shared = {"store": ctx.store.uri, "config": dict(ctx.config)}
     records = aligned_shards(parents, len(documents.shards))
-    judged = ctx.map_shards(
-        judge_shard,
-        [{**shared, "prefix": f"{ctx.prefix}/judged", "shard": i, "parents": held} for i, held in enumerate(records)],
-        "select: judge",
-    )
-    facts = _funnel(documents.facts, verdicts.add(record["facts"] for record in judged))
-    if not facts["funnel"][-1]["documents"]:
-        _refuse_empty(facts)
-    drawn = splitting.split(_clusters(ctx.store, judged), ctx.config["split"])
+    firsts = [0, *itertools.accumulate(shard["rows"] for shard in documents.shards)]
     tasks = [
-        {**shared, "prefix": ctx.prefix, "shard": i, "parents": held, "split": drawn.as_dict()}
-        for i, held in enumerate(records)
+        {**shared, "prefix": f"{ctx.prefix}/judged", "shard": i, "first": first, "parents": held}
+        for i, (first, held) in enumerate(zip(firsts, records, strict=False))
     ]
+    judged = ctx.map_shards(judging.judge_shard, tasks, "select: judge")
+    decided = judging.duplicates(ctx.store, judged, parents["dedup"], ctx.config["jaccard"])
+    held = judging.clusters(ctx.store, judged, decided)
+    if not held:
+        _refuse_empty(verdicts.add(record["facts"] for record in judged))
+    drawn = splitting.split(held, ctx.config["split"])
+    rows = survivors.decision_rows(decided)
+    key = exchange.commit_rows(ctx.store, f"{ctx.prefix}/decisions", {DECISIONS: rows})[DECISIONS]
+    for task, first, end in zip(tasks, firsts, firsts[1:], strict=False):
+        where = [key, *exchange.slice_of(rows["doc"], first, end)]
+        task |= {"prefix": ctx.prefix, "split": drawn.as_dict(), "decisions": where}
     written = ctx.map_shards(write_shard, tasks, "select: write")
+    facts = _funnel(documents.facts, verdicts.add(record["facts"]["counts"] for record in written))
     facts["split"] = _split_facts(written)
     kept, held_out = facts["funnel"][-1], facts["split"]["validation"]
     ctx.say(f"kept {kept['documents']} documents, {kept['bytes'] / 1e6:.1f} MB; {held_out['documents']} for validation")
     return StepResult([{**record, "facts": {}} for record in written], facts)
-
-
-def judge_shard(task: Task) -> Task:
-    """Counts what a shard's documents fail, and lists the clusters of those that are kept."""
-    import pyarrow as pa
-
-    writer = ArtifactWriter(Store(task["store"]), task["prefix"])
-    done = writer.record(task["shard"])
-    if done is not None:
-        return done
-    shard = _Judged(writer.store, task)
-    columns = {"cluster": shard.dedup["cluster"], **{name: shard.documents[name] for name in ("source", "bytes")}}
-    schema = pa.schema([("cluster", pa.string()), ("source", pa.string()), ("bytes", pa.int64())])
-    rows = pa.table(columns, schema=schema)
-    entry = writer.put(task["shard"], CLUSTERS, table_bytes(rows.filter(pa.array(shard.verdict.keep))))
-    facts = verdicts.tally(shard.verdict, shard.documents)
-    return writer.commit_shard(task["shard"], {CLUSTERS: entry}, int(shard.verdict.keep.sum()), facts)
 
 
 def write_shard(task: Task) -> Task:
@@ -101,7 +87,8 @@ def write_shard(task: Task) -> Task:
     done = writer.record(task["shard"])
     if done is not None:
         return done
-    shard = _Judged(writer.store, task)
+    shard = judging.Judged(writer.store, task)
+    shard.decide(exchange.read_rows(writer.store, task["decisions"][0], survivors.DECISION, *task["decisions"][1:]))
     table = shard_table(writer.store, task["parents"]["documents"], DOCUMENTS)
     kept = np.flatnonzero(shard.verdict.keep)
     drawn = splitting.Split.from_dict(task["split"])
@@ -123,35 +110,15 @@ def write_shard(task: Task) -> Task:
     }
     sizes = [shard.documents["bytes"][i] for i in kept]
     sources = [shard.documents["source"][i] for i in kept]
-    facts: dict[str, dict[str, list[int]]] = {"train": {}, "validation": {}}
+    split: dict[str, dict[str, list[int]]] = {"train": {}, "validation": {}}
     for which, source, size in zip(splits, sources, sizes, strict=True):
-        held = facts[which].setdefault(source, [0, 0])
+        held = split[which].setdefault(source, [0, 0])
         held[0], held[1] = held[0] + 1, held[1] + size
+    facts = {"counts": verdicts.tally(shard.verdict, shard.documents), "split": split}
     return writer.commit_shard(task["shard"], objects, len(kept), facts)
 
 
-class _Judged:
-    """A shard's small columns and the verdict on them: the same in both passes."""
-
-    def __init__(self, store: Store, task: Task) -> None:
-        parents, config = task["parents"], task["config"]
-        self.rules = {rule.key: rule for rule in (Rule.from_dict(held) for held in config["rules"])}
-        self.config = config
-        self.documents = shard_table(store, parents["documents"], DOCUMENTS, SMALL).to_pydict()
-        columns = sorted({rule.column for rule in self.rules.values()}) or ["word_count"]
-        table = shard_table(store, parents["text"], TEXT, columns)
-        self.text = {name: table.column(name).to_numpy() for name in columns}
-        self.language = shard_table(store, parents["language"], LANGUAGE).to_pydict()
-        self.dedup = shard_table(store, parents["dedup"], DEDUP).to_pydict()
-        self.verdict = verdicts.judge(
-            self.documents, self.text, self.language, self.dedup["rule"], list(self.rules.values()), config["languages"]
-        )
-
-    def numbers(self, document: int) -> list[dict[str, Any]]:
-        return verdicts.numbers(self.verdict, document, self.rules, self.text, self.language, self.dedup, self.config)
-
-
-def _rejected(table: Any, shard: _Judged) -> Any:
+def _rejected(table: Any, shard: judging.Judged) -> Any:
     """Per reason the documents whose record_id hashes lowest: a sample that is fair, and the same every time."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -173,14 +140,6 @@ def _rejected(table: Any, shard: _Judged) -> Any:
     ):
         sample = sample.append_column(name, column)
     return sample
-
-
-def _clusters(store: Store, judged: Sequence[Mapping[str, Any]]) -> list[splitting.Cluster]:
-    held: list[tuple[str, str, int]] = []
-    for record in judged:
-        rows = shard_table(store, record, CLUSTERS).to_pydict()
-        held += zip(rows["cluster"], rows["source"], rows["bytes"], strict=True)
-    return splitting.clusters_of(held)
 
 
 def _funnel(ingest: Mapping[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +164,7 @@ def _split_facts(written: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         documents: Counter[str] = Counter()
         size: Counter[str] = Counter()
         for record in written:
-            for source, (many, large) in record["facts"][which].items():
+            for source, (many, large) in record["facts"]["split"][which].items():
                 documents[source] += many
                 size[source] += large
         sources = {name: {"documents": documents[name], "bytes": size[name]} for name in sorted(documents)}
@@ -213,9 +172,9 @@ def _split_facts(written: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-def _refuse_empty(facts: Mapping[str, Any]) -> None:
-    reasons = sorted(facts["reasons"].items(), key=lambda item: -item[1]["documents"])[:3]
-    read = facts["funnel"][1]["documents"]
+def _refuse_empty(counts: Mapping[str, Any]) -> None:
+    reasons = sorted(counts["reasons"].items(), key=lambda item: -item[1]["documents"])[:3]
+    read = sum(group["documents_before"] for group in counts["groups"]["source"].values())
     why = "; ".join(f"{key} rejects {counts['documents']}" for key, counts in reasons if counts["documents"])
     raise UserError(
         f"corpus: the rules keep none of {read} documents: {why}; move a threshold in corpus.overrides "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,25 @@ class Verdict:
     def keep(self) -> NDArray[np.bool_]:
         return np.asarray(~self.failed.any(axis=0), np.bool_)
 
+    @property
+    def passes(self) -> NDArray[np.bool_]:
+        """Fails no criterion but, perhaps, those of duplicates."""
+        return np.asarray(~self.failed[:-2].any(axis=0), np.bool_)
+
+    def with_duplicates(self, kinds: Sequence[str | None]) -> Verdict:
+        """The verdict with other duplicates; `kinds` is exact, near or None for each document."""
+        rows = [np.array([found == kind for found in kinds], np.bool_) for kind in ("exact", "near")]
+        return replace(self, failed=np.stack([*self.failed[:-2], *rows]))
+
 
 def judge(
     documents: Mapping[str, Sequence[Any]],
     text: Mapping[str, NDArray[Any]],
     language: Mapping[str, Sequence[Any]],
-    duplicates: Sequence[str | None],
     rules: Sequence[Rule],
     languages: Mapping[str, Any],
 ) -> Verdict:
-    """Judges documents by columns: `documents` needs declared_language, `duplicates` is dedup's `rule` column.
+    """Judges documents by columns, of which `documents` has declared_language; none is a duplicate yet.
 
     The identification decides the language where it is sure (min_score), else what the source declares.
     """
@@ -62,8 +71,8 @@ def judge(
     failed = failures(rules, text, known)
     steps += [rule.set for rule in rules] + [EXACT, NEAR]
     keys += [rule.key for rule in rules] + [EXACT, NEAR]
-    rows += [*failed, *(np.array([found == kind for found in duplicates], np.bool_) for kind in ("exact", "near"))]
-    return Verdict(tuple(steps), tuple(keys), np.stack(rows), known)
+    none = np.zeros((2, len(known)), np.bool_)
+    return Verdict(tuple(steps), tuple(keys), np.stack([*rows, *failed, *none]), known)
 
 
 def tally(verdict: Verdict, documents: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

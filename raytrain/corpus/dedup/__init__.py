@@ -5,6 +5,7 @@ order of work: exchange (bands.py), candidates (bands.py), shingles and true sim
 survivors (clusters.py), one table a shard (step.py).
 """
 
-from raytrain.corpus.dedup.step import DEDUP, KIND, NAME, PAIRS, VERSION, config_of, run
+from raytrain.corpus.dedup.step import DEDUP, KIND, NAME, VERSION, config_of, run
+from raytrain.corpus.dedup.survivors import PAIRS
 
 __all__ = ["DEDUP", "KIND", "NAME", "PAIRS", "VERSION", "config_of", "run"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
 from raytrain.corpus.dedup.exchange import Rows, read_ranges, write_partitions
-from raytrain.corpus.ingest import DOCUMENTS
+from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.stages.minhash import OBJECT as MINHASH
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
@@ -34,7 +34,7 @@ def exchange_shard(task: Task) -> Task:
     done = writer.record(task["shard"])
     if done is not None:
         return done
-    ids = shard_table(writer.store, task["documents"], DOCUMENTS, ["doc_id"]).column("doc_id")
+    ids = shard_table(writer.store, task["documents"], INDEX, ["doc_id"]).column("doc_id")
     attribute = shard_table(writer.store, task["minhash"], MINHASH)
     signatures = attribute.column("signature")
     values = np.frombuffer(b"".join(signatures.to_pylist()), "<u4").reshape(len(ids), signatures.type.byte_width // 4)

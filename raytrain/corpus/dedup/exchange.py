@@ -56,6 +56,21 @@ def read_bytes(store: Store, key: str, first: int, end: int) -> bytes:
     return data
 
 
+def commit_rows(store: Store, prefix: str, rows: Mapping[str, Rows]) -> dict[str, str]:
+    """Keys of a driver's own lists, written once: what a later attempt computes is equal, and left unwritten."""
+    writer = ArtifactWriter(store, prefix)
+    record = writer.record(0)
+    if record is None:
+        objects = {name: writer.put(0, name, held.tobytes()) for name, held in rows.items()}
+        record = writer.commit_shard(0, objects, sum(len(held) for held in rows.values()))
+    return {name: str(entry["key"]) for name, entry in record["objects"].items()}
+
+
+def slice_of(sorted_docs: NDArray[np.int64], first: int, end: int) -> list[int]:
+    """Where the rows of documents first to end lie among rows sorted by document: [from, to]."""
+    return [int(i) for i in np.searchsorted(sorted_docs, [first, end])]
+
+
 def remove(store: Store, records: Iterable[Mapping[str, Any]], name: str) -> None:
     """Deletes the object `name` of each record: only when everything that reads it is committed."""
     for record in records:

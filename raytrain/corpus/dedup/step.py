@@ -1,23 +1,25 @@
 """The dedup step: walks the stages of the search and writes, beside every documents shard, who duplicates whom.
 
 Intermediate objects lie below the artifact's own prefix, each committed by a record, so that an interrupted
-search goes on where it was; the bulky ones are deleted once nothing can need them. The invariant: every removed
-document has a document that stays and a similarity, computed from both texts, at or above the threshold.
+search goes on where it was; the bulky ones are deleted once nothing can need them. Survivors are chosen here among all
+documents; select chooses again among those that its rules pass. The invariant: every document marked as a
+duplicate has one that stays and a similarity, computed from both texts, at or above the threshold.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import check_aligned, shard_table, shard_tasks
-from raytrain.corpus.dedup import bands, clusters, exchange, verify
-from raytrain.corpus.ingest import DOCUMENTS
+from raytrain.corpus.dedup import bands, clusters, exchange, survivors, verify
+from raytrain.corpus.dedup.survivors import PAIRS
+from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.section import CorpusSection
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
@@ -27,14 +29,9 @@ NAME = "dedup"
 KIND = "dedup"
 VERSION = 1
 DEDUP = "dedup.parquet"
-PAIRS = "pairs.parquet"
 ROWS_PER_PARTITION = 4_000_000  # 24 bytes each, and a sort of them: about 300 MB a task
-RULES = ("", "exact", "near")
-DECISION = np.dtype(
-    [("doc", "<i8"), ("of", "<i8"), ("rule", "<i8"), ("jaccard", "<f8"), ("high", "<u8"), ("low", "<u8")]
-)
-COMPARED = np.dtype([("a", "<i8"), ("b", "<i8"), ("kind", "<i8"), ("jaccard", "<f8")])
-Plan = dict[str, tuple[str, NDArray[Any]]]
+_IDS = [(name, "<u8") for name in ("a_high", "a_low", "b_high", "b_low")]
+COMPARED = np.dtype([("a", "<i8"), ("b", "<i8"), ("kind", "<i8"), ("jaccard", "<f8"), *_IDS])
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
@@ -48,12 +45,14 @@ def run(ctx: StepContext) -> StepResult:
     firsts = [0, *itertools.accumulate(shard["rows"] for shard in documents.shards)]
     pairs = _candidates(ctx, firsts)
     decisions, compared = _verify(ctx, firsts, pairs)
-    objects = _commit_rows(ctx, "decisions", {"decisions.bin": decisions, "pairs.bin": compared})
+    objects = exchange.commit_rows(
+        ctx.store, f"{ctx.prefix}/decisions", {"decisions.bin": decisions, "pairs.bin": compared}
+    )
     tasks = shard_tasks(ctx, documents)
     for task, first, end in zip(tasks, firsts, firsts[1:], strict=False):
         task["first"] = first
-        task["decisions"] = [objects["decisions.bin"], *_slice(decisions["doc"], first, end)]
-        task["pairs"] = [objects["pairs.bin"], *_slice(compared["a"], first, end)]
+        task["decisions"] = [objects["decisions.bin"], *exchange.slice_of(decisions["doc"], first, end)]
+        task["pairs"] = [objects["pairs.bin"], *exchange.slice_of(compared["a"], first, end)]
     records = ctx.map_shards(write_shard, tasks, "dedup: tables")
     kinds: Counter[str] = Counter({"exact": 0, "near": 0, "pairs": 0, "accepted_pairs": 0})
     for record in records:
@@ -68,14 +67,14 @@ def write_shard(task: Task) -> Task:
     done = writer.record(task["shard"])
     if done is not None:
         return done
-    ids = shard_table(writer.store, task["documents"], DOCUMENTS, ["doc_id"]).column("doc_id").to_pylist()
-    decided = exchange.read_rows(writer.store, task["decisions"][0], DECISION, *task["decisions"][1:])
+    ids = shard_table(writer.store, task["documents"], INDEX, ["doc_id"]).column("doc_id").to_pylist()
+    decided = exchange.read_rows(writer.store, task["decisions"][0], survivors.DECISION, *task["decisions"][1:])
     pairs = exchange.read_rows(writer.store, task["pairs"][0], COMPARED, *task["pairs"][1:])
     threshold = task["config"]["jaccard"]
     objects = {DEDUP: writer.put(task["shard"], DEDUP, table_bytes(_dedup_table(ids, decided, task["first"])))}
     if len(pairs):
         objects[PAIRS] = writer.put(task["shard"], PAIRS, table_bytes(_pairs_table(pairs, task["first"], threshold)))
-    facts = {rule: int((decided["rule"] == i).sum()) for i, rule in enumerate(RULES) if rule}
+    facts = {rule: int((decided["rule"] == i).sum()) for i, rule in enumerate(survivors.RULES) if rule}
     facts |= {"pairs": len(pairs), "accepted_pairs": int((pairs["jaccard"] >= threshold).sum())}
     return writer.commit_shard(task["shard"], objects, len(ids), facts)
 
@@ -103,30 +102,30 @@ def _verify(
     """What became of every document that has a candidate, sorted by document, and every near pair compared."""
     exact, near = pairs[pairs[:, 2] == bands.EXACT, :2], pairs[pairs[:, 2] != bands.EXACT]
     if not len(pairs):
-        return np.zeros(0, DECISION), np.zeros(0, COMPARED)
+        return np.zeros(0, survivors.DECISION), np.zeros(0, COMPARED)
     needs = verify.needs(exact, near[:, :2])
     plain = np.empty(len(near), verify.PAIR)
     plain["a"], plain["b"] = near[:, 0], near[:, 1]
-    plan = _commit_rows(ctx, "plan", {"needs.bin": needs, "pairs.bin": plain})
+    plan = exchange.commit_rows(ctx.store, f"{ctx.prefix}/plan", {"needs.bin": needs, "pairs.bin": plain})
     sent = _send(ctx, firsts, plan["needs.bin"], needs["doc"])
     compared = np.empty(len(near), COMPARED)
     compared["a"], compared["b"], compared["kind"] = near[:, 0], near[:, 1], near[:, 2]
     compared["jaccard"] = _similarities(ctx, sent, plan["pairs.bin"], len(near))
     exchange.remove(ctx.store, sent, verify.SHINGLES)
-    decisions = clusters.decide(
-        ((int(a), int(b)) for a, b in exact),
-        (clusters.Near(*row) for row in compared.tolist()),
-        _members(ctx, sent),
-        ctx.config["jaccard"],
-    )
-    return _decision_rows(decisions), compared
+    members = _members(ctx, sent)
+    for row, (a, b, *_) in zip(compared, near.tolist(), strict=True):
+        row["a_high"], row["a_low"] = survivors.halves(members[a].doc_id)
+        row["b_high"], row["b_low"] = survivors.halves(members[b].doc_id)
+    found = [clusters.Near(*row[:4]) for row in compared.tolist()]
+    decisions = clusters.decide([(int(a), int(b)) for a, b in exact], found, members, ctx.config["jaccard"])
+    return survivors.decision_rows(decisions), compared
 
 
 def _send(ctx: StepContext, firsts: Sequence[int], key: str, docs: NDArray[np.int64]) -> list[Task]:
     """The shingles of every document that a comparison needs, from the shards that hold any."""
     tasks = []
     for task, first, end in zip(shard_tasks(ctx, ctx.parents["documents"]), firsts, firsts[1:], strict=False):
-        low, high = _slice(docs, first, end)
+        low, high = exchange.slice_of(docs, first, end)
         if low < high:
             task |= {"prefix": f"{ctx.prefix}/shingles", "first": first, "needs": key, "range": [low, high]}
             tasks.append(task)
@@ -154,63 +153,39 @@ def _members(ctx: StepContext, sent: Sequence[Task]) -> dict[int, clusters.Membe
     return members
 
 
-def _commit_rows(ctx: StepContext, name: str, rows: Mapping[str, NDArray[np.void]]) -> dict[str, str]:
-    """Keys of the driver's own lists, written once: what a later attempt computes is equal, and left unwritten."""
-    writer = ArtifactWriter(ctx.store, f"{ctx.prefix}/{name}")
-    record = writer.record(0)
-    if record is None:
-        objects = {key: writer.put(0, key, held.tobytes()) for key, held in rows.items()}
-        record = writer.commit_shard(0, objects, sum(len(held) for held in rows.values()))
-    return {key: str(entry["key"]) for key, entry in record["objects"].items()}
-
-
-def _slice(sorted_docs: NDArray[np.int64], first: int, end: int) -> list[int]:
-    return [int(i) for i in np.searchsorted(sorted_docs, [first, end])]
-
-
-def _decision_rows(decisions: Mapping[int, clusters.Decision]) -> NDArray[np.void]:
-    rows = np.zeros(len(decisions), DECISION)
-    for row, (doc, decision) in zip(rows, sorted(decisions.items()), strict=True):
-        row["doc"] = doc
-        row["of"] = -1 if decision.duplicate_of is None else decision.duplicate_of
-        row["rule"] = RULES.index(decision.rule or "")
-        row["jaccard"] = decision.jaccard or 0.0
-        row["high"], row["low"] = int(decision.cluster[:16], 16), int(decision.cluster[16:], 16)
-    return rows
-
-
 def _dedup_table(ids: Sequence[str], decided: NDArray[np.void], first: int) -> Any:
-    """`duplicate_of` (number of the document that stays, null if this one does), `rule`, `jaccard`, `cluster`."""
+    """One row a document: see survivors.columns; `grouped` says whether it has company at all."""
     import pyarrow as pa
 
-    of: list[int | None] = [None] * len(ids)
-    rule: list[str | None] = [None] * len(ids)
-    jaccard: list[float | None] = [None] * len(ids)
+    of, rule, jaccard = survivors.columns(decided, first, len(ids))
     cluster = list(ids)
-    for doc, target, kind, similarity, high, low in decided.tolist():
-        i = doc - first
-        cluster[i] = f"{high:016x}{low:016x}"
-        if kind:
-            of[i], rule[i], jaccard[i] = target, RULES[kind], similarity
+    grouped = np.zeros(len(ids), np.bool_)
+    for row in decided.tolist():
+        cluster[row[0] - first] = f"{row[4]:016x}{row[5]:016x}"
+    grouped[decided["doc"] - first] = True
     return pa.table(
         {
             "duplicate_of": pa.array(of, pa.int64()),
             "rule": pa.array(rule, pa.string()),
             "jaccard": pa.array(jaccard, pa.float64()),
             "cluster": pa.array(cluster, pa.string()),
+            "grouped": grouped,
         }
     )
 
 
 def _pairs_table(pairs: NDArray[np.void], first: int, threshold: float) -> Any:
-    """`a`, `b` (numbers of documents), `row` of a in this shard, `jaccard`, `rule`, `accepted`."""
+    """`a`, `b` (numbers of documents), their ids, `row` of a in this shard, `jaccard`, `rule`, `accepted`."""
     import pyarrow as pa
 
     names = np.array(["exact", "near", "template"])
+    ids = [[f"{high:016x}{low:016x}" for high, low in pairs[[f"{end}_high", f"{end}_low"]].tolist()] for end in "ab"]
     return pa.table(
         {
             "a": np.ascontiguousarray(pairs["a"]),
             "b": np.ascontiguousarray(pairs["b"]),
+            "a_doc_id": pa.array(ids[0], pa.string()),
+            "b_doc_id": pa.array(ids[1], pa.string()),
             "row": pairs["a"] - first,
             "jaccard": np.ascontiguousarray(pairs["jaccard"]),
             "rule": pa.array(names[pairs["kind"]].tolist(), pa.string()),

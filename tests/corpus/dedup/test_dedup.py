@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raytrain.corpus.dedup.step import DEDUP, PAIRS
+from raytrain.corpus.dedup import DEDUP, PAIRS
 from raytrain.corpus.ingest import DOCUMENTS
 from raytrain.corpus.section import Source
 from raytrain.store import Artifact, Store
