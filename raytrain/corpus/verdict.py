@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from raytrain.corpus.rules import Rule, failures
 
 GROUPS = ("source", "domain", "licence", "origin", "language")
+MOST_GROUPS = 200  # of a kind that a report names
 LANGUAGE, EXACT, NEAR = "language", "exact duplicates", "near duplicates"
 
 
@@ -114,10 +115,7 @@ def add(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "funnel": [{"step": step, **counts} for step, counts in funnel.items()],
         "reasons": {key: dict(counts) for key, counts in reasons.items()},
-        "groups": {
-            name: {value: dict(counts) for value, counts in sorted(values.items(), key=_by_bytes)}
-            for name, values in groups.items()
-        },
+        "groups": {name: _largest(values) for name, values in groups.items()},
     }
 
 
@@ -157,6 +155,15 @@ def _group(values: Sequence[Any], size: NDArray[np.int64], kept: NDArray[np.bool
         "bytes": np.bincount(which, size * kept, len(names)),
     }
     return {str(name): {column: int(held[i]) for column, held in columns.items()} for i, name in enumerate(names)}
+
+
+def _largest(values: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    """The groups by size; the small ones of very many (records may bring domains of their own) as one."""
+    ordered = sorted(values.items(), key=_by_bytes)
+    held = {value: dict(counts) for value, counts in ordered[:MOST_GROUPS]}
+    if rest := [counts for _, counts in ordered[MOST_GROUPS:]]:
+        held[f"({len(rest)} others)"] = dict(sum(rest, Counter()))
+    return held
 
 
 def _by_bytes(item: tuple[str, Mapping[str, int]]) -> tuple[int, str]:
