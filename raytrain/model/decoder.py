@@ -43,7 +43,9 @@ class Attention(nn.Module):
         if self.heads != self.kv_heads:
             k = k.repeat_interleave(self.heads // self.kv_heads, 1)
             v = v.repeat_interleave(self.heads // self.kv_heads, 1)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
+        past = k.shape[2] - t
+        mask = torch.ones(t, past + t, dtype=torch.bool, device=q.device).tril(past) if past and t > 1 else None
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=t > 1 and not past)
         return self.o(y.transpose(1, 2).reshape(b, t, -1))  # type: ignore[no-any-return]
 
 
