@@ -83,7 +83,7 @@ _UniqueKeys.add_implicit_resolver(
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of `document` with each `a.b.0.c=value` applied; values are read as YAML."""
-    result = json.loads(json.dumps(document, default=str))
+    result: dict[str, Any] = json.loads(json.dumps(document, default=str))
     for item in overrides:
         path, eq, text = item.partition("=")
         keys = path.strip().split(".")

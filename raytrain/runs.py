@@ -74,8 +74,8 @@ def execute(
     """Walks the steps of a recipe to the end, or to the step `until`, and returns what was made.
 
     Nothing is done that is done already. `training` gives a context manager that shows progress while the model
-    trains; `engine` is used instead of the one the recipe names. Raises UserError with one line for what the user can mend, before anything is spent where that is
-    possible.
+    trains; `engine` is used instead of the one the recipe names. Raises UserError with one line for what the user
+    can mend, before anything is spent where that is possible.
     """
     store = Store(recipe.store)
     store.probe()
@@ -144,7 +144,9 @@ def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[st
         "run": recipe.name,
         "state": state,
         "at": time.time(),
-        "artifacts": {name: {"id": a.id, "prefix": a.prefix, "sha256": a.manifest["sha256"]} for name, a in made.items()},
+        "artifacts": {
+            name: {"id": a.id, "prefix": a.prefix, "sha256": a.manifest["sha256"]} for name, a in made.items()
+        },
     }
 
 

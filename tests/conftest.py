@@ -1,4 +1,4 @@
-"""Fixtures of real parts: a small store with tokens, a job to train on them, a way to run it on any number of workers."""
+"""Fixtures of real parts: a small corpus, a store with its tokens, a step as the pipeline runs it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import MapShards, StepContext, StepResult
 
-WORDS = (
-    "the of and to in a is that for it was on are as with his they at be this from have or by one had not but what all "
-    "were when we there can an your which their said if do will each about how up out them then she many some so these "
-    "would other into has more her two like him see time could no make than first been its who now people my made over"
-).split()
+WORDS = """
+the of and to in a is that for it was on are as with his they at be this from have or by one had not
+but what all were when we there can an your which their said if do will each about how up out them
+then she many some so these would other into has more her two like him see time could no make than
+first been its who now people my made over
+""".split()
 
 
 def serial(work: Callable[[Any], Any], tasks: Any, label: str) -> list[Any]:
@@ -72,7 +73,11 @@ def make_corpus(store: Store, shards: int = 3, documents: int = 30, seed: int = 
                 }
             )
         table = pa.Table.from_pylist(rows)
-        records.append(writer.commit_shard(shard, {"kept.parquet": writer.put(shard, "kept.parquet", table_bytes(table))}, len(rows)))
+        records.append(
+            writer.commit_shard(
+                shard, {"kept.parquet": writer.put(shard, "kept.parquet", table_bytes(table))}, len(rows)
+            )
+        )
     return writer.commit(artifact="x", step="select", version=1, config={}, parents={}, shards=records)
 
 
@@ -86,7 +91,9 @@ def tokens_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(str(root))
     corpus = make_corpus(store)
     section = TokenizerSection(vocab_size=320)
-    tokenizer = make_step(store, "tokenizers/x", "tokenizer", {"corpus": corpus}, lambda c: shards.run_tokenizer(c, section))
+    tokenizer = make_step(
+        store, "tokenizers/x", "tokenizer", {"corpus": corpus}, lambda c: shards.run_tokenizer(c, section)
+    )
     make_step(store, "tokens/x", "tokenize", {"corpus": corpus, "tokenizer": tokenizer}, shards.run_tokenize)
     return root
 

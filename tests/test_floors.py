@@ -72,7 +72,9 @@ def test_frameworks_stay_behind_their_walls(room: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "path"), [r for r in rooms() if FLOORS.get(r[0]) == 0], ids=lambda v: str(v) if isinstance(v, str) else v.stem
+    ("room", "path"),
+    [r for r in rooms() if FLOORS.get(r[0]) == 0],
+    ids=lambda v: str(v) if isinstance(v, str) else v.stem,
 )
 def test_the_ground_is_light(room: str, path: Path) -> None:
     heavy = [name for name, at_import in imports(path) if at_import and name.split(".")[0] in GROUND_IS_LIGHT]

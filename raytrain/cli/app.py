@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look a
 app.add_typer(data_app, name="data")
 
 StoreOption = Annotated[
-    Optional[str], typer.Option("--store", help="Where runs are kept: a folder or a URI. [env RAYTRAIN_STORE, ./store]")
+    str | None, typer.Option("--store", help="Where runs are kept: a folder or a URI. [env RAYTRAIN_STORE, ./store]")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
@@ -39,10 +39,10 @@ def _end(as_json: bool, value: dict[str, Any]) -> None:
 @app.command()
 def run(
     recipe: Annotated[str, typer.Argument(help="The recipe: a path or URI of a YAML file.")],
-    overrides: Annotated[Optional[list[str]], typer.Option("--set", help="section.key=value, repeatable.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, repeatable.")] = None,
     store: StoreOption = None,
-    engine: Annotated[Optional[str], typer.Option(help="ray or local; overrides the recipe.")] = None,
-    until: Annotated[Optional[str], typer.Option(help="Stop after this step.")] = None,
+    engine: Annotated[str | None, typer.Option(help="ray or local; overrides the recipe.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Take the run over from a live attempt.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -132,7 +132,7 @@ def generate(
 @app.command()
 def export(
     run: RunArgument,
-    to: Annotated[Optional[str], typer.Option("--to", help="The folder to write. [default: ./RUN-model]")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The folder to write. [default: ./RUN-model]")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -148,7 +148,7 @@ def export(
 @app.command()
 def report(
     run: RunArgument,
-    to: Annotated[Optional[str], typer.Option("--to", help="The HTML file to write. [default: ./RUN-report.html]")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The HTML file to write. [default: ./RUN-report.html]")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

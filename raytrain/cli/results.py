@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def deliver(store: Store, run: str, say: Callable[[str], None]) -> dict[str, Any
     say("")
     say(f"report  {store.path(report_key)}")
     say(f"model   {store.path(export_prefix)}   (transformers.AutoModelForCausalLM.from_pretrained)")
-    say(f"try it  raytrain generate {run} \"Once upon a time\" --store {store.uri}")
+    say(f'try it  raytrain generate {run} "Once upon a time" --store {store.uri}')
     return short | {"report": store.path(report_key), "export": store.path(export_prefix)}
 
 
@@ -86,9 +85,7 @@ def continue_text(
 
     model, tokenizer, end_id = load_model(model_of(store, run))
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [end_id]
-    more = generate(
-        model, ids, max_tokens=max_tokens, end_id=end_id, temperature=temperature, top_p=top_p, seed=seed
-    )
+    more = generate(model, ids, max_tokens=max_tokens, end_id=end_id, temperature=temperature, top_p=top_p, seed=seed)
     return str(tokenizer.decode(more))
 
 
@@ -113,5 +110,3 @@ def table(facts: dict[str, Any]) -> str:
     rows.append(("cost", f"${facts['cost_usd']:.4f} (training ${facts['cost']['training_usd']:.4f})"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
-
-

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from raytrain.errors import UserError
 from raytrain.store import Store
 from raytrain.store.step import Task
-from raytrain.train.job import TrainJob
 from raytrain.train.hardware import this_node
+from raytrain.train.job import TrainJob
 from raytrain.train.progress import read_failure
 
 

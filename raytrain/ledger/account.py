@@ -10,6 +10,7 @@ later attempt had to take again are wasted, not productive.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -150,9 +151,9 @@ def _partition(
     spent = dict.fromkeys(PHASES, 0.0)
     active: list[tuple[float, tuple[int, int], str]] = []
     following = 0
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in itertools.pairwise(cuts):
         while following < len(intervals) and intervals[following][0] <= left:
-            start, end, priority, phase = intervals[following]
+            _start, end, priority, phase = intervals[following]
             active.append((end, priority, phase))
             following += 1
         active = [item for item in active if item[0] > left]
@@ -187,7 +188,7 @@ def _cost(events: list[Mapping[str, Any]], uptime: list[tuple[float, float]]) ->
     total = 0.0
     for start, end in uptime:
         marks = [start, *[ts for ts, _ in prices if start < ts < end], end]
-        for left, right in zip(marks, marks[1:], strict=False):
+        for left, right in itertools.pairwise(marks):
             known = [usd for ts, usd in prices if ts <= left]
             total += (right - left) / 3600 * (known[-1] if known else prices[0][1])
     return total

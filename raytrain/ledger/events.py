@@ -87,7 +87,7 @@ class Ledger:
 def read_events(store: Store, run: str) -> list[dict[str, Any]]:
     """Every event of a run's ledger once, by time; a torn last line of a local segment is passed over."""
     events: dict[tuple[int, str, int], dict[str, Any]] = {}
-    for key in store.list(f"runs/{run}/ledger"):
+    for key in store.keys(f"runs/{run}/ledger"):
         if not key.endswith(".jsonl"):
             continue
         for line in store.get(key).splitlines():

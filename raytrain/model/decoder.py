@@ -112,6 +112,8 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(shape.width, shape.norm_eps)
         self.head = None if shape.tied else nn.Linear(shape.width, padded(vocab_size), bias=False)
         cos, sin = rotary_tables(shape.context, shape.head_size, shape.rope_theta)
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 

@@ -77,7 +77,7 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         "recipe_hash": bound["hash"],
         "curve": curve,
         "validation": [{"step": e["step"], **e["value"]} for e in _latest_by_step(events, "eval")],
-        "peeks": [json.loads(store.get(k)) for k in store.list(f"runs/{run}/peeks")],
+        "peeks": [json.loads(store.get(k)) for k in store.keys(f"runs/{run}/peeks")],
         "samples": evaluated.get("samples", []),
         "corpus": made["select"].facts if "select" in made else {},
         "ingest": made["ingest"].facts if "ingest" in made else {},

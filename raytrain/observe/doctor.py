@@ -43,7 +43,9 @@ def examine(store: Store) -> list[Finding]:
 
 def _python() -> tuple[bool, str]:
     version = ".".join(map(str, sys.version_info[:3]))
-    return sys.version_info[:2] == (3, 11), f"Python {version}" + ("" if sys.version_info[:2] == (3, 11) else "; 3.11 is needed")
+    return sys.version_info[:2] == (3, 11), f"Python {version}" + (
+        "" if sys.version_info[:2] == (3, 11) else "; 3.11 is needed"
+    )
 
 
 def _packages() -> tuple[bool, str]:
@@ -76,7 +78,10 @@ def _cpu() -> tuple[bool, str]:
     flags = cpu_flags()
     units = sorted(flags & {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16"})
     bf16 = bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-    return True, f"{os.cpu_count()} cores, {' '.join(units) or 'no vector units seen'}; training in {'bf16' if bf16 else 'fp32'}"
+    return (
+        True,
+        f"{os.cpu_count()} cores, {' '.join(units) or 'no vector units'}; training in {'bf16' if bf16 else 'fp32'}",
+    )
 
 
 def _compiler() -> tuple[bool, str]:

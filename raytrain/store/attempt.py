@@ -26,7 +26,7 @@ STALE_AFTER_SECONDS = 15.0  # five missed beats
 
 def newest(store: Store, run: str) -> int:
     """The highest attempt number of a run, 0 when there is none."""
-    keys = store.list(f"runs/{run}/attempts")
+    keys = store.keys(f"runs/{run}/attempts")
     return max((int(Path(k).stem) for k in keys if k.endswith(".json")), default=0)
 
 
@@ -59,7 +59,8 @@ class Attempt:
     def __init__(self, store: Store, run: str, number: int) -> None:
         self.store, self.run, self.number = store, run, number
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="raytrain-heartbeat", daemon=True)
+        self._beat(1)
+        self._thread = threading.Thread(target=self._beat_often, name="raytrain-heartbeat", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -97,17 +98,18 @@ class Attempt:
         body = json.dumps({"state": state, "at": time.time()}).encode()
         self.store.put_if_absent(f"runs/{self.run}/ended/{self.number:05d}.json", body)
 
-    def _beat(self) -> None:
-        count = 0
-        while True:
+    def _beat_often(self) -> None:
+        count = 1
+        while not self._stop.wait(HEARTBEAT_SECONDS):
             count += 1
-            try:
-                body = json.dumps({"count": count, "at": time.time()}).encode()
-                self.store.replace(f"runs/{self.run}/heartbeats/{self.number:05d}.json", body)
-            except Exception:  # a missed beat is not worth a run; five in a row let another take over, safely
-                pass
-            if self._stop.wait(HEARTBEAT_SECONDS):
-                return
+            self._beat(count)
+
+    def _beat(self, count: int) -> None:
+        body = json.dumps({"count": count, "at": time.time()}).encode()
+        try:
+            self.store.replace(f"runs/{self.run}/heartbeats/{self.number:05d}.json", body)
+        except Exception:  # a missed beat is not worth a run; five in a row let another take over, safely
+            pass
 
 
 def read_claim(store: Store, run: str, number: int) -> Claim:

@@ -115,7 +115,7 @@ class Store:
         except FileNotFoundError:
             pass
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         """All keys below a prefix (a folder), sorted; half-written local parts are never among them."""
         base = self.path(prefix)
         self.fs.invalidate_cache(base)
@@ -146,7 +146,7 @@ class Store:
             first = self.put_if_absent(key, b"first")
             second = self.put_if_absent(key, b"second")
             body = self.get(key)
-            listed = key in self.list(".probe")
+            listed = key in self.keys(".probe")
         except UserError:
             raise
         except Exception as error:

@@ -135,7 +135,19 @@ def tokenize_shard(task: Task) -> Task:
         index = np.stack([ends, size[rows], group[rows]], 1).astype("<i8")
         objects["validation.bin"] = writer.put(task["shard"], "validation.bin", tokens.tobytes())
         objects["validation.idx"] = writer.put(task["shard"], "validation.idx", index.tobytes())
-    columns = ["doc_id", "record_id", "source", "domain", "licence", "origin", "url", "file", "record", "split", "bytes"]
+    columns = [
+        "doc_id",
+        "record_id",
+        "source",
+        "domain",
+        "licence",
+        "origin",
+        "url",
+        "file",
+        "record",
+        "split",
+        "bytes",
+    ]
     where = kept.select([c for c in columns if c in kept.column_names])
     where = where.append_column("group", pa.array(group)).append_column("position", pa.array(position))
     where = where.append_column("tokens", pa.array(lengths))

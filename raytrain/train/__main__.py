@@ -36,8 +36,8 @@ class ProcessGroup:
         return self.world.node
 
     def train(self, job: TrainJob) -> None:
-        from raytrain.train.progress import read_failure
         from raytrain.store import Store
+        from raytrain.train.progress import read_failure
         from raytrain.train.worker import work
 
         self.told = True

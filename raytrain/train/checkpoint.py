@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from raytrain.store import Store
 from raytrain.store.attempt import check
@@ -75,7 +76,7 @@ class Checkpoints:
         try:
             folder = Path(self.world.tell(str(staging))) if self._one_node() else staging
             writer = FileSystemWriter(folder, single_file_per_rank=True, sync_files=False)
-            dcp.save(dict(tensors), storage_writer=writer, no_dist=self.world.size == 1)
+            save(dict(tensors), storage_writer=writer, no_dist=self.world.size == 1)
             mine = [p for p in sorted(folder.iterdir()) if self._is_mine(p.name)]
             entries: list[tuple[str, dict[str, Any]]] = []
             for path in mine:
@@ -129,7 +130,7 @@ class Checkpoints:
                 (fetched / name).write_bytes(self.store.get(f"{checkpoint.prefix}/{name}"))
         try:
             reader = FileSystemReader(local or fetched)  # type: ignore[arg-type]
-            dcp.load(dict(tensors), storage_reader=reader, no_dist=self.world.size == 1)
+            load(dict(tensors), storage_reader=reader, no_dist=self.world.size == 1)
         finally:
             if fetched is not None:
                 shutil.rmtree(fetched, ignore_errors=True)
@@ -152,7 +153,7 @@ class Checkpoints:
             if old.prefix == newest.prefix:
                 continue
             self.store.delete(f"{old.prefix}/{MANIFEST}")
-            for key in self.store.list(old.prefix):
+            for key in self.store.keys(old.prefix):
                 self.store.delete(key)
 
     def _one_node(self) -> bool:
@@ -165,7 +166,7 @@ class Checkpoints:
 def list_checkpoints(store: Store, run: str) -> list[Checkpoint]:
     """Committed checkpoints by rising (step, attempt)."""
     found = []
-    for key in store.list(f"runs/{run}/checkpoints"):
+    for key in store.keys(f"runs/{run}/checkpoints"):
         if key.endswith(f"/{MANIFEST}"):
             try:
                 manifest = json.loads(store.get(key))

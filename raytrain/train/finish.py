@@ -81,7 +81,9 @@ def peek(model: Decoder, store: Store, job: TrainJob, step: int) -> dict[str, An
         ids = tokenizer.encode(prompt, add_special_tokens=False).ids
         if ids:
             top = next_tokens(model, ids)
-            rows.append({"prompt": prompt, "next": [[tokenizer.decode([i], skip_special_tokens=False), p] for i, p in top]})
+            rows.append(
+                {"prompt": prompt, "next": [[tokenizer.decode([i], skip_special_tokens=False), p] for i, p in top]}
+            )
     model.train()
     return {"step": step, "prompts": rows}
 

@@ -48,7 +48,9 @@ def order_of(tokens: Tokens, train: TrainSection, seed: int, context: int) -> Or
     if train.mixture is not None:
         for domain in train.mixture:
             if domain not in tokens.groups:
-                raise UserError(f"train.mixture: no domain {domain!r} in the corpus; there are {', '.join(tokens.groups)}")
+                raise UserError(
+                    f"train.mixture: no domain {domain!r} in the corpus; there are {', '.join(tokens.groups)}"
+                )
         weights = [train.mixture.get(g, 0.0) if n else 0.0 for g, n in zip(tokens.groups, windows, strict=True)]
         if not sum(weights):
             raise UserError("train.mixture: every domain that it weighs is empty")
@@ -128,7 +130,7 @@ class Run:
             waited += time.time() - before
             self.tree.open_leaf()
             loss = self.forward(inputs, targets, leaf)
-            loss.backward()
+            torch.autograd.backward(loss)
             self.tree.close_leaf(leaf)
             losses[leaf] = loss.item()
         chunk = self.tree.exchange()
@@ -164,7 +166,12 @@ class Run:
         """All that may change bits although the identity is the same."""
         device = self.world.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-        return {"torch": torch.__version__, "device": name, "dtype": str(self.dtype), "threads": torch.get_num_threads()}
+        return {
+            "torch": torch.__version__,
+            "device": name,
+            "dtype": str(self.dtype),
+            "threads": torch.get_num_threads(),
+        }
 
     def state(self) -> dict[str, torch.Tensor]:
         """Every worker's share of the state by name: all parameters, and the optimizer state that it owns."""
@@ -216,11 +223,16 @@ class Run:
         bits = self.world.tell(self.probe() if self.world.rank == 0 else None)
         if bits == found.manifest["replay"]:
             if self.world.rank == 0:
-                self.say(f"resumed at step {self.step} on {self.world.size} workers: verified, the next loss has the same bits")
+                self.say(
+                    f"resumed at step {self.step} on {self.world.size} workers: verified, the next loss has the same "
+                    "bits"
+                )
             return
         line = f"resume at step {self.step}: loss bits {bits}, the checkpoint says {found.manifest['replay']}"
         if same:
-            raise UserError(f"{line}, on equal numerics: the checkpoint or the memory is not to be trusted; delete {found.prefix}")
+            raise UserError(
+                f"{line}, on equal numerics: the checkpoint or the memory is not to be trusted; delete {found.prefix}"
+            )
         line += f"; numerics were {found.manifest['numerics']}, are {self.numerics()}: a new exactness era begins"
         if self.job.train.strict:
             raise UserError(f"{line}, and train.strict forbids it")
@@ -278,7 +290,13 @@ class Run:
         if self.world.leader:
             value = {"seconds": seconds, "data_wait": waited, "tokens": tokens if self.world.rank == 0 else 0}
             if self.world.rank == 0:
-                value |= {"loss": loss, "grad_norm": norm, "learning_rate": rate, "mfu": mfu, "workers": self.world.size}
+                value |= {
+                    "loss": loss,
+                    "grad_norm": norm,
+                    "learning_rate": rate,
+                    "mfu": mfu,
+                    "workers": self.world.size,
+                }
             self.ledger.event("step", ts=now, step=self.step, value=value)
         if self.world.rank == 0:
             self.progress({"step": self.step, "loss": loss, "tokens_per_second": speed, "mfu": mfu})

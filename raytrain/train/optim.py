@@ -45,7 +45,8 @@ class Optimizer:
         shapes = {n: p.shape for n, p in self.parameters.items()}
         muon = section.optimizer == "muon"
         self.kind = {
-            n: "muon" if muon and p.dim() == 2 and n.startswith("blocks.") else "adamw" for n, p in self.parameters.items()
+            n: "muon" if muon and p.dim() == 2 and n.startswith("blocks.") else "adamw"
+            for n, p in self.parameters.items()
         }
         self.layout: Layout = lay_out(shapes, {n: self._cost(n) for n in shapes}, world.size)
         self.flat = adopt(model, self.layout, world.device)
@@ -53,7 +54,7 @@ class Optimizer:
         self.state: dict[str, dict[str, Tensor]] = {n: self._fresh(n) for n in self.owned}
 
     def norms(self, chunk: Tensor) -> Tensor:
-        """Squared gradient norms by parameter, float64 [parameters] by name, zero where this worker is not the owner."""
+        """Squared gradient norms by parameter, float64 [parameters] by name, zero where another worker owns."""
         squares = torch.zeros(len(self.parameters), dtype=torch.float64)
         if self.owned:
             found = torch.stack([torch.linalg.vector_norm(self._grad(chunk, name)) for name in self.owned])

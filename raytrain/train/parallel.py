@@ -81,7 +81,15 @@ def precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     return torch.float32, f"fp32: {name} has no bf16 unit"
 
 
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12, "V100": 125e12, "L4": 121e12}
+PEAK_FLOPS = {
+    "H100": 989e12,
+    "H200": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "A10G": 70e12,
+    "V100": 125e12,
+    "L4": 121e12,
+}
 """Dense bf16 (V100: fp16) peaks from the makers' data sheets, by a part of the device's name."""
 
 

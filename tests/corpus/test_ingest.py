@@ -201,10 +201,10 @@ def test_work_that_dies_halfway_is_taken_up_where_it_stopped(tmp_path: Path) -> 
     walking.engine = dies
     with pytest.raises(ConnectionError):
         walking.ingest()
-    left = set(walking.store.list("documents"))
+    left = set(walking.store.keys("documents"))
     walking.engine = lambda work, tasks, label: [work(task) for task in tasks]
     again = walking.ingest()
     assert again.manifest["sha256"] == whole.manifest["sha256"]
-    assert left < set(walking.store.list("documents"))
+    assert left < set(walking.store.keys("documents"))
     kept = {entry["key"] for shard in again.shards for entry in shard["objects"].values()}
     assert {key for key in left if key.endswith(".parquet")} <= kept

@@ -66,7 +66,7 @@ def test_hashes_are_remembered(tmp_path: Path, store: Store, monkeypatch: pytest
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, store: Store) -> None:
     source = Source(name="s", uri=str(folder(tmp_path / "s", {"a.txt": b"one"})))
     first = inventory([source], store, silent)
-    for key in store.list("cache"):
+    for key in store.keys("cache"):
         store.replace(key, b"{half")
     assert inventory([source], store, silent) == first
 

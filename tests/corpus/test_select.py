@@ -132,7 +132,7 @@ def test_kept_documents_lead_back_to_their_parents(made: Artifact, raw: Path, tm
 def test_another_threshold_reads_no_text_again(raw: Path, tmp_path: Path) -> None:
     walking = walk(raw, tmp_path)
     first = walking.corpus()
-    before = set(walking.store.list(""))
+    before = set(walking.store.keys(""))
     walking.section = corpus(**RULES, overrides={"c4.curly_bracket": None, "gopher.min_words": 2, "c4.sentences": 1})
     calls: list[str] = []
 
@@ -143,7 +143,7 @@ def test_another_threshold_reads_no_text_again(raw: Path, tmp_path: Path) -> Non
     walking.engine = counting
     second = walking.corpus()
     assert second.id != first.id
-    new = set(walking.store.list("")) - before
+    new = set(walking.store.keys("")) - before
     assert {key.split("/")[0] for key in new} == {"corpora"}
     assert second.facts["reasons"].keys() == first.facts["reasons"].keys() - {"c4.curly_bracket"}
 

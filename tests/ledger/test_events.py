@@ -49,6 +49,6 @@ def test_a_torn_segment_gives_what_is_whole(tmp_path: Path) -> None:
     ledger = Ledger(store, "r", 1, "a", "node")
     ledger.event("step", ts=1.0)
     ledger.close()
-    key = store.list("runs/r/ledger")[0]
+    key = store.keys("runs/r/ledger")[0]
     store.replace(key, store.get(key) + b'{"seq": 2, "ts"')
     assert len(read_events(store, "r")) == 1

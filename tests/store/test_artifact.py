@@ -17,7 +17,12 @@ def commit(store: Store, contents: list[bytes]) -> Artifact:
 def test_an_id_depends_on_what_went_in_alone() -> None:
     base = artifact_id("s", 1, {"a": 1}, ["p"])
     assert base == artifact_id("s", 1, {"a": 1}, ["p"])
-    others = [("t", 1, {"a": 1}, ["p"]), ("s", 2, {"a": 1}, ["p"]), ("s", 1, {"a": 2}, ["p"]), ("s", 1, {"a": 1}, ["q"])]
+    others = [
+        ("t", 1, {"a": 1}, ["p"]),
+        ("s", 2, {"a": 1}, ["p"]),
+        ("s", 1, {"a": 2}, ["p"]),
+        ("s", 1, {"a": 1}, ["q"]),
+    ]
     assert len({base, *(artifact_id(*o) for o in others)}) == 5  # type: ignore[arg-type]
 
 

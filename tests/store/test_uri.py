@@ -46,8 +46,8 @@ def test_of_many_writers_exactly_one_wins(tmp_path: Path) -> None:
 def test_listing_is_sorted_and_relative(store: Store) -> None:
     for key in ("x/2", "x/1", "x/y/3", "z"):
         store.put(key, b"")
-    assert store.list("x") == ["x/1", "x/2", "x/y/3"]
-    assert store.list("nothing") == []
+    assert store.keys("x") == ["x/1", "x/2", "x/y/3"]
+    assert store.keys("nothing") == []
     assert store.folders("x") == ["y"]
 
 
@@ -64,13 +64,15 @@ def test_replace_changes_a_whole_object(store: Store) -> None:
 
 def test_a_sound_store_passes_its_probe_and_keeps_nothing_of_it(store: Store) -> None:
     store.probe()
-    assert store.list(".probe") == []
+    assert store.keys(".probe") == []
 
 
 def test_a_store_that_ignores_put_if_absent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(f"memory://{uuid.uuid4().hex}")
     plain = MemoryFileSystem.pipe_file
-    monkeypatch.setattr(MemoryFileSystem, "pipe_file", lambda self, path, value, mode="overwrite": plain(self, path, value))
+    monkeypatch.setattr(
+        MemoryFileSystem, "pipe_file", lambda self, path, value, mode="overwrite": plain(self, path, value)
+    )
     with pytest.raises(UserError, match="put-if-absent"):
         store.probe()
 
@@ -90,7 +92,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(UserError, match="no space left"):
         store.put("a", b"1")
-    assert store.list("") == []
+    assert store.keys("") == []
     assert not list(tmp_path.iterdir())
 
 

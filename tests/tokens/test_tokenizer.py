@@ -17,7 +17,7 @@ END = "<|endoftext|>"
 
 def texts() -> Iterator[str]:
     for i in range(300):
-        yield f"The {i}th house wasn't built in a day; don't say it's {i * 37} metres high!\n\n  Über naïve façades… {i}"
+        yield f"The {i}th house wasn't built in a day; don't say it's {i * 37} metres high!\n\n  Über façades… {i}"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ VOCAB = 320
 Train = Callable[..., str]
 
 
-def make_job(store: Store, run: str = "r", attempt: int = 1, model: dict[str, Any] | None = None, **train: Any) -> TrainJob:
+def make_job(
+    store: Store, run: str = "r", attempt: int = 1, model: dict[str, Any] | None = None, **train: Any
+) -> TrainJob:
     shape = ModelSection(**({"depth": 2, "width": 64, "context": 32} | (model or {})))
     section = TrainSection(**({"max_steps": 8, "batch_sequences": 8, "microbatches": 8, "precision": "fp32"} | train))
     return TrainJob(

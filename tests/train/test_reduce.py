@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,6 @@ def test_every_parameter_has_one_owner_and_a_place_of_its_own() -> None:
     layout = lay_out(shapes, {n: float(s.numel()) for n, s in shapes.items()}, 3)
     assert set(layout.owner.values()) == {0, 1, 2}
     spans = sorted((layout.owner[n], layout.offset[n], layout.offset[n] + shapes[n].numel()) for n in shapes)
-    for (w1, _, end), (w2, start, _) in zip(spans, spans[1:], strict=False):
+    for (w1, _, end), (w2, start, _) in itertools.pairwise(spans):
         assert w1 != w2 or end <= start
     assert all(end <= layout.chunk for _, _, end in spans)

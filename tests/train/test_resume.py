@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 import torch
 
 from raytrain.errors import Superseded, UserError
@@ -96,14 +95,18 @@ def test_a_superseded_writer_stops_and_commits_nothing(store: Store) -> None:
 def test_a_checkpoint_of_another_configuration_is_not_resumed(store: Store) -> None:
     assert run(make_job(store))
     assert run(make_job(store, attempt=2, max_steps=9))
-    assert any("another configuration" in e["value"].get("message", "") for e in read_events(store, "r") if e["kind"] == "warning")
+    assert any(
+        "another configuration" in e["value"].get("message", "")
+        for e in read_events(store, "r")
+        if e["kind"] == "warning"
+    )
 
 
 def test_only_the_last_checkpoints_are_kept(store: Store) -> None:
     assert run(make_job(store, checkpoint_every=1, keep_checkpoints=2))
     assert [c.step for c in list_checkpoints(store, "r")] == [7, 8]
     folders = store.folders("runs/r/checkpoints")
-    assert len([f for f in folders if store.list(f"runs/r/checkpoints/{f}")]) == 2
+    assert len([f for f in folders if store.keys(f"runs/r/checkpoints/{f}")]) == 2
 
 
 def test_a_tokenizer_that_did_not_make_the_shards_is_refused(store: Store) -> None:

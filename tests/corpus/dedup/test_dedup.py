@@ -135,13 +135,13 @@ def test_a_search_that_dies_anywhere_is_taken_up_with_equal_result(
         walking.dedup(documents, minhash)
     walking.engine = serial
     assert walking.dedup(documents, minhash).manifest["sha256"] == result[1].manifest["sha256"]
-    assert walking.store.list("dedup")  # and a third time, all made: nothing fails though scratch is gone
+    assert walking.store.keys("dedup")  # and a third time, all made: nothing fails though scratch is gone
     assert walking.dedup(documents, minhash).manifest["sha256"] == result[1].manifest["sha256"]
 
 
 def test_scratch_is_removed(result: tuple[Artifact, Artifact]) -> None:
     store = result[1].store
-    assert not [key for key in store.list("dedup") if "-rows-" in key or "-shingles-" in key]
+    assert not [key for key in store.keys("dedup") if "-rows-" in key or "-shingles-" in key]
 
 
 def test_a_corpus_without_any_candidate(tmp_path: Path) -> None:
