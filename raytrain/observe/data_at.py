@@ -14,7 +14,7 @@ from raytrain.store.artifact import read_table
 from raytrain.tokens.loader import Tokens
 from raytrain.train.batch_plan import batch_plan
 from raytrain.train.checkpoint import list_checkpoints
-from raytrain.train.loop import order_of
+from raytrain.train.data import order_of
 from raytrain.train.section import TrainSection
 
 COLUMNS = ("doc_id", "record_id", "source", "licence", "origin", "url", "file", "record")

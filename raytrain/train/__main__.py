@@ -15,7 +15,7 @@ from typing import Any
 from raytrain.errors import Superseded, UserError
 from raytrain.store.step import Task
 from raytrain.train.job import TrainJob
-from raytrain.train.parallel import World, join
+from raytrain.train.parallel import World, join, leave
 
 
 class ProcessGroup:
@@ -67,6 +67,13 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
         return 1
     world = join(threads)
+    try:
+        return _take_part(loaded, world, options.take_over)
+    finally:
+        leave()
+
+
+def _take_part(recipe: Any, world: World, take_over: bool) -> int:
     if world.rank > 0:
         job: TrainJob | None = world.tell(None)
         if job is None:  # the first worker had nothing to train, or gave up; it says why
@@ -74,7 +81,7 @@ def main() -> int:
         from raytrain.train.worker import work
 
         return 0 if work(job, world.rank) else 1
-    return _first(loaded, world, options.take_over)
+    return _first(recipe, world, take_over)
 
 
 def _first(recipe: Any, world: World, take_over: bool) -> int:

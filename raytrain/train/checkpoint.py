@@ -13,7 +13,6 @@ import json
 import shutil
 import struct
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,6 @@ from raytrain.store.attempt import check
 from raytrain.train.parallel import World
 
 MANIFEST = "MANIFEST.json"
-warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)  # one worker: so be it
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,11 @@ def commit(run: Run, final: dict[str, Any]) -> dict[str, Any]:
     job = run.job
     writer = ArtifactWriter(run.store, job.output)
     state = {n: p.data.detach().to("cpu", torch.float32).clone() for n, p in run.optimizer.parameters.items()}
-    config = {"model": job.model.resolved().model_dump(mode="json"), "vocab_size": run.vocab_size, "end_id": run.end_id}
+    config = {
+        "model": job.model.resolved().model_dump(mode="json"),
+        "vocab_size": run.data.vocab_size,
+        "end_id": run.data.end_id,
+    }
     tokenizer = open_artifact(run.store, job.tokenizer)
     assert tokenizer is not None
     objects = {
@@ -48,7 +52,7 @@ def commit(run: Run, final: dict[str, Any]) -> dict[str, Any]:
     }
     facts = {
         "parameter_sha256": parameter_sha256(run.optimizer.parameters),
-        "parameters": job.model.parameters(run.vocab_size),
+        "parameters": job.model.parameters(run.data.vocab_size),
         "steps": run.step,
         "tokens": run.step * run.step_tokens,
         "validation": final,

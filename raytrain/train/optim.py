@@ -18,6 +18,7 @@ from raytrain.train.parallel import World
 from raytrain.train.reduce import Layout, adopt, lay_out
 from raytrain.train.section import TrainSection
 
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # renamed in torch 2.13
 _NS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: slope at zero as steep as five iterations allow
 _NS_STEPS = 5
 _RMS = 0.2  # an AdamW update's usual root mean square (Liu et al. 2025, section 2.2)
@@ -82,7 +83,7 @@ class Optimizer:
                 parameter.addcdiv_(first, root, value=-rate / (1 - beta1 ** (step + 1)))
         if self.world.size > 1:
             mine = self.flat.view(self.world.size, -1)[self.world.rank].clone()
-            dist.all_gather_into_tensor(self.flat, mine)
+            _all_gather(self.flat, mine)
 
     def _grad(self, chunk: Tensor, name: str) -> Tensor:
         start, shape = self.layout.offset[name], self.parameters[name].shape

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None 
     """
     from raytrain.train.loop import train_worker
 
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one worker alone: so it is
     store = Store(job.store)
     if read_failure(store, job.run, job.attempt) is not None:
         return False
@@ -63,8 +65,13 @@ def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None 
 def main() -> int:
     import os
 
+    from raytrain.train.parallel import leave
+
     job = TrainJob.model_validate_json(sys.stdin.read())
-    return 0 if work(job, int(os.environ.get("RANK", "0"))) else 1
+    try:
+        return 0 if work(job, int(os.environ.get("RANK", "0"))) else 1
+    finally:
+        leave()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,28 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a finished run that nothing disturbed: the local engine, one worker."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    store = folder / "store"
+    done = raytrain("run", path, "--store", store, "--engine", "local", "--set", "train.workers=1")
+    assert done.returncode == 0, done.stderr
+    return store
+
+
+def same_as(undisturbed: Path, store: Path) -> None:
+    """Every artifact of the run has the bytes that it has in the undisturbed store, the model's parameters first."""
+    expected, found = shown(undisturbed), shown(store)
+    assert found["parameter_sha256"] == expected["parameter_sha256"]
+    assert found["val_bits_per_byte"] == expected["val_bits_per_byte"]
+    assert found["artifacts"] == expected["artifacts"]
+    assert found["state"] == "succeeded"
+    assert sum(found["phases"].values()) == pytest.approx(found["elapsed_seconds"])
+
+
 def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "RAYTRAIN_"))}
     return kept | {"PYTHONPATH": str(ROOT)}

@@ -48,7 +48,7 @@ def test_wsd_warms_up_holds_and_falls_to_the_floor() -> None:
     rates = [learning_rate(step, s) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:80] == pytest.approx([1.0] * 71)
-    assert all(a > b for a, b in itertools.pairwise(rates))
+    assert all(a > b for a, b in itertools.pairwise(rates[80:]))
     assert rates[99] == pytest.approx(0.1 + 0.9 * 0.05)
 
 

@@ -39,7 +39,7 @@ def test_a_resume_is_verified_and_ends_in_the_same_bits(store: Store) -> None:
     whole = list_checkpoints(store, "r")[-1].manifest["parameter_sha256"]
     forget_the_end(store, "r", 4)
     assert run(make_job(store, attempt=2, keep_checkpoints=9, checkpoint_every=2))
-    assert "resumed at step 4 on 1 workers: verified" in messages(store, "r")
+    assert "resumed at step 4 on 1 worker: verified" in messages(store, "r")
     assert list_checkpoints(store, "r")[-1].manifest["parameter_sha256"] == whole
     books = account(read_events(store, "r"))
     assert list(books.surviving_steps) == list(range(1, 9))
