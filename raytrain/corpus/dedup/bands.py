@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
@@ -23,7 +22,6 @@ from raytrain.store.artifact import table_bytes
 from raytrain.store.step import Task
 
 ALL_PAIRS = 64
-EXACT, NEAR, TEMPLATE = 0, 1, 2  # kinds of pair
 ROW = np.dtype([("key", "<u8"), ("text", "<u8"), ("doc", "<i8")])
 CANDIDATES = "candidates.parquet"
 
@@ -89,7 +87,9 @@ def candidate_pairs(rows: Rows) -> NDArray[np.int64]:
     """Distinct pairs [pairs, (a, b, kind)] with a < b, sorted: of each pair the strongest kind."""
     order = np.lexsort((rows["doc"], rows["text"], rows["key"]))
     keys, texts, docs = (np.ascontiguousarray(rows[name][order]) for name in ("key", "text", "doc"))
-    return distinct(_pairs(keys, texts, docs, ALL_PAIRS))
+    from raytrain.corpus.kernels.pairs import pairs
+
+    return distinct(pairs(keys, texts, docs, ALL_PAIRS))
 
 
 def distinct(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,53 +105,3 @@ def _scatter(x: NDArray[Any]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(x ^ (x >> np.uint64(31)), np.uint64)
-
-
-@njit(nogil=True, cache=True)
-def _pairs(keys, texts, docs, all_pairs):  # type: ignore[no-untyped-def]
-    """Pairs of rows sorted by (key, text, doc), as [pairs, 3]; may hold one pair several times."""
-    n = keys.shape[0]
-    first = np.empty(n, np.int64)  # of a group's texts, the first document each
-    out = np.empty((max(16, n), 3), np.int64)
-    total = 0
-    start = 0
-    while start < n:
-        end = start
-        many = 0
-        while end < n and keys[end] == keys[start]:
-            if end == start or texts[end] != texts[end - 1]:
-                first[many] = docs[end]
-                many += 1
-            end += 1
-        exact = keys[start] & np.uint64(1)
-        if exact:
-            need = end - start
-        elif many <= all_pairs:
-            need = many * (many - 1) // 2
-        else:
-            need = 2 * many
-        if total + need > out.shape[0]:
-            grown = np.empty((2 * (total + need), 3), np.int64)
-            grown[:total] = out[:total]
-            out = grown
-        if exact:
-            head = docs[start]
-            for k in range(start + 1, end):
-                if texts[k] != texts[k - 1]:
-                    head = docs[k]
-                else:
-                    out[total, 0], out[total, 1], out[total, 2] = head, docs[k], EXACT
-                    total += 1
-        elif many > 1:
-            group = np.sort(first[:many])
-            for i in range(1, many):
-                begin = 0 if many <= all_pairs else i - 1
-                for j in range(begin, i):
-                    out[total, 0], out[total, 1] = group[j], group[i]
-                    out[total, 2] = NEAR if many <= all_pairs else TEMPLATE
-                    total += 1
-                if many > all_pairs and i > 1:
-                    out[total, 0], out[total, 1], out[total, 2] = group[0], group[i], TEMPLATE
-                    total += 1
-        start = end
-    return out[:total]

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from raytrain.corpus.dedup.bands import TEMPLATE
+from raytrain.corpus.kernels import TEMPLATE
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from raytrain.corpus.attributes import check_aligned, shard_table, shard_tasks
 from raytrain.corpus.dedup import bands, clusters, exchange, survivors, verify
 from raytrain.corpus.dedup.survivors import PAIRS
 from raytrain.corpus.ingest import INDEX
+from raytrain.corpus.kernels import EXACT
 from raytrain.corpus.section import CorpusSection
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
@@ -100,7 +101,7 @@ def _verify(
     ctx: StepContext, firsts: Sequence[int], pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.void], NDArray[np.void]]:
     """What became of every document that has a candidate, sorted by document, and every near pair compared."""
-    exact, near = pairs[pairs[:, 2] == bands.EXACT, :2], pairs[pairs[:, 2] != bands.EXACT]
+    exact, near = pairs[pairs[:, 2] == EXACT, :2], pairs[pairs[:, 2] != EXACT]
     if not len(pairs):
         return np.zeros(0, survivors.DECISION), np.zeros(0, COMPARED)
     needs = verify.needs(exact, near[:, :2])

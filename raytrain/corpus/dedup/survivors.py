@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup.bands import NEAR
 from raytrain.corpus.dedup.clusters import Decision, Member, Near, decide
+from raytrain.corpus.kernels import NEAR
 from raytrain.store import Artifact
 
 PAIRS = "pairs.parquet"

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
 from raytrain.corpus.dedup.exchange import read_bytes, read_rows
 from raytrain.corpus.ingest import DOCUMENTS
-from raytrain.corpus.kernels.minhash import jaccard
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import Task
@@ -85,7 +83,9 @@ def compare_part(task: Task) -> Task:
     pairs = read_rows(writer.store, task["pairs"], PAIR, *task["range"])
     docs, hashes, bounds = _gather(writer.store, task["places"])
     a, b = np.searchsorted(docs, pairs["a"]), np.searchsorted(docs, pairs["b"])
-    similarity = _similarities(a, b, hashes, bounds)
+    from raytrain.corpus.kernels.pairs import similarities
+
+    similarity = similarities(a, b, hashes, bounds)
     entry = writer.put(task["shard"], SIMILARITY, table_bytes(pa.table({"jaccard": similarity})))
     return writer.commit_shard(task["shard"], {SIMILARITY: entry}, len(pairs))
 
@@ -122,13 +122,3 @@ def _gather(
         hashes.append(data[2 * documents :].view(np.uint64))
     bounds = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     return np.concatenate(docs), np.concatenate(hashes), bounds
-
-
-@njit(nogil=True, cache=True)
-def _similarities(a, b, hashes, bounds):  # type: ignore[no-untyped-def]
-    out = np.empty(a.shape[0], np.float64)
-    for i in range(a.shape[0]):
-        left = hashes[bounds[a[i]] : bounds[a[i] + 1]]
-        right = hashes[bounds[b[i]] : bounds[b[i] + 1]]
-        out[i] = jaccard(left, right)
-    return out

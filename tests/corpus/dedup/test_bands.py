@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raytrain.corpus.dedup.bands import EXACT, NEAR, ROW, TEMPLATE, band_rows, candidate_pairs, distinct
+from raytrain.corpus.dedup.bands import ROW, band_rows, candidate_pairs, distinct
 from raytrain.corpus.dedup.exchange import ranges, read_ranges, write_partitions
+from raytrain.corpus.kernels import EXACT, NEAR, TEMPLATE
 from raytrain.store import ArtifactWriter, Store
 
 BANDS, WIDTH = 3, 2

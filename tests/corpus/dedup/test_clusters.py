@@ -7,8 +7,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raytrain.corpus.dedup.bands import NEAR, TEMPLATE
 from raytrain.corpus.dedup.clusters import Decision, Member, Near, decide
+from raytrain.corpus.kernels import NEAR, TEMPLATE
 
 THRESHOLD = 0.8
 
