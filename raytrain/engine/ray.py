@@ -130,8 +130,6 @@ class RayEngine:
             # A cluster that nobody else can join, with files of its own; sockets need a short path.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            # When this process is killed its head dies with it: agents must not wait a minute for its return.
-            os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
             self._temp = _own_folder()
             os.environ["RAY_TMPDIR"] = str(self._temp)
             import ray
