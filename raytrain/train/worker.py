@@ -26,6 +26,7 @@ def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None 
     (a peer's death, a bug) is raised.
     """
     from raytrain.train.loop import train_worker
+    from raytrain.train.parallel import leave
 
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one worker alone: so it is
     store = Store(job.store)
@@ -44,11 +45,13 @@ def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None 
         return True
     except UserError as error:
         leave_failure(store, job.run, job.attempt, error)
+        leave()  # peers that wait for us in a collective must not wait for its time-out
         return False
     except Exception as error:
         mended = disk_full(error, job.store) if isinstance(error, OSError) else error
         if isinstance(mended, UserError):
             leave_failure(store, job.run, job.attempt, mended)
+            leave()
             return False
         # A peer that left a reason also breaks our collectives; its word counts, not our broken connection.
         deadline = time.monotonic() + GRACE_SECONDS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
+from raytrain.engine.local import LocalEngine
 from raytrain.errors import Superseded, UserError
 from raytrain.ledger import account, read_events
 from raytrain.store import Store
@@ -90,6 +92,13 @@ def test_a_superseded_writer_stops_and_commits_nothing(store: Store) -> None:
     assert not run(make_job(store, attempt=1))
     assert isinstance(read_failure(store, "r", 1), Superseded)
     assert list_checkpoints(store, "r") == []
+
+
+@pytest.mark.slow
+def test_no_worker_waits_for_one_that_was_superseded(store: Store) -> None:
+    store.put("runs/r/attempts/00002.json", b"{}")
+    with pytest.raises(Superseded):
+        LocalEngine(lambda line: None).train(make_job(store, attempt=1, workers=3))
 
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(store: Store) -> None:
