@@ -5,6 +5,7 @@ Never both. It reads the run's progress object, so the same view serves a worker
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -12,10 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from raytrain.errors import Superseded
 from raytrain.store import Store
 
 PLAIN_EVERY_SECONDS = 10.0
 POLL_SECONDS = 0.5
+
+
+GIVE_WAY_SECONDS = 15.0
+
+
+def give_way(error: Superseded) -> None:
+    """Ends this process when another attempt has taken over and we have not ended by ourselves.
+
+    A driver that slept for long finds its cluster gone and may wait for it for ever; whatever it would still do does
+    not count any more. Its cluster dies with it.
+    """
+    time.sleep(GIVE_WAY_SECONDS)
+    print(f"superseded: {error}", file=sys.stderr, flush=True)
+    os._exit(3)
 
 
 class Live:

@@ -22,6 +22,7 @@ from raytrain.store.uri import Store
 
 HEARTBEAT_SECONDS = 3.0
 STALE_AFTER_SECONDS = 15.0  # five missed beats
+LOOK_EVERY = 4  # beats between two looks for a successor, where somebody wants to know
 
 
 def newest(store: Store, run: str) -> int:
@@ -56,8 +57,11 @@ class Claim:
 class Attempt:
     """A claimed attempt with its heartbeat; `release` ends it, and so does the end of the process."""
 
-    def __init__(self, store: Store, run: str, number: int) -> None:
+    def __init__(
+        self, store: Store, run: str, number: int, on_superseded: Callable[[Superseded], None] | None = None
+    ) -> None:
         self.store, self.run, self.number = store, run, number
+        self._on_superseded = on_superseded
         self._stop = threading.Event()
         self._beat(1)
         self._thread = threading.Thread(target=self._beat_often, name="raytrain-heartbeat", daemon=True)
@@ -72,8 +76,9 @@ class Attempt:
         take_over: bool = False,
         say: Callable[[str], None] = lambda line: None,
         stale_after: float = STALE_AFTER_SECONDS,
+        on_superseded: Callable[[Superseded], None] | None = None,
     ) -> Attempt:
-        """Claims the next attempt of a run.
+        """Claims the next attempt of a run. `on_superseded` is called once, on a thread, if it is taken over later.
 
         If the last holder has neither ended nor is known dead, its heartbeat is watched for `stale_after` seconds:
         a beat means that it lives and raises Busy, silence means that the run is free. `take_over` does not ask.
@@ -85,7 +90,7 @@ class Attempt:
             claim = {"number": number + 1, "host": _host(), "pid": os.getpid(), "process": _process(os.getpid())}
             claim["at"] = time.time()
             if store.put_if_absent(_key(run, number + 1), json.dumps(claim).encode()):
-                return cls(store, run, number + 1)
+                return cls(store, run, number + 1, on_superseded)
 
     def check(self) -> None:
         """Raises Superseded when a newer attempt owns the run."""
@@ -103,6 +108,18 @@ class Attempt:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             count += 1
             self._beat(count)
+            if self._on_superseded is not None and count % LOOK_EVERY == 0:
+                self._look()
+
+    def _look(self) -> None:
+        try:
+            self.check()
+        except Superseded as error:
+            self._stop.set()
+            if self._on_superseded is not None:
+                self._on_superseded(error)
+        except Exception:  # a store that does not answer now is asked again at the next turn
+            pass
 
     def _beat(self, count: int) -> None:
         body = json.dumps({"count": count, "at": time.time()}).encode()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_stopped_attempt_is_taken_after_silence_and_superseded(store: Store, h
         attempts.check(store, "r", 1)
     taken.check()
     taken.release("succeeded")
+
+
+def test_a_superseded_attempt_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.05)
+    told = threading.Event()
+    first = Attempt.claim(store, "r", on_superseded=lambda error: told.set())
+    second = Attempt.claim(store, "r", take_over=True)
+    assert told.wait(10)
+    for attempt in (first, second):
+        attempt.release("stopped")
 
 
 def test_taking_over_asks_nobody(store: Store, holder: subprocess.Popen[str]) -> None:
