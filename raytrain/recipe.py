@@ -15,12 +15,14 @@ import fsspec
 from pydantic import Field, field_validator
 
 from raytrain.config import Section, apply_overrides, parse_yaml, validate
+from raytrain.corpus.rules import read_set
 from raytrain.corpus.section import CorpusSection, Source
 from raytrain.errors import UserError
 from raytrain.evaluate.section import EvaluateSection
 from raytrain.ledger.prices import PriceSection
 from raytrain.model.section import ModelSection
 from raytrain.tokens.section import TokenizerSection
+from raytrain.tokens.shards import tokenizer_config
 from raytrain.train.section import TrainSection
 
 
@@ -59,15 +61,23 @@ class Recipe(Section):
     def identity(self) -> dict[str, Any]:
         """What decides the result: all but the name, the places, the prices and how the work is carried out."""
         document = self.model_dump(mode="json", exclude={"name", "store", "engine", "cost", "train"})
+        # The content of a file counts, not the place.
         for source in document["sources"]:
-            source.pop("uri")  # the content counts, not the place
+            source.pop("uri")
+        document["corpus"]["rules"] = [
+            {name.rpartition("/")[2]: [r.as_dict() for r in read_set(name)]} if _is_path(name) else name
+            for name in self.corpus.rules
+        ]
+        if self.tokenizer.file is not None:
+            document["tokenizer"] = tokenizer_config(self.tokenizer)
         return document | {"train": self.train.identity()}
 
 
 def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> Recipe:
     """Reads a recipe from a path or URI. `store` wins over the recipe's, which wins over RAYTRAIN_STORE.
 
-    Relative source paths count from the recipe's own folder, the store's from the working directory.
+    Relative paths of sources, rule sets and a tokenizer count from the recipe's own folder, the store's from the
+    working directory.
     """
     try:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
@@ -80,11 +90,18 @@ def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> R
     elif "store" not in document and os.environ.get("RAYTRAIN_STORE"):
         document["store"] = os.environ["RAYTRAIN_STORE"]
     recipe = validate(Recipe, document, uri)
-    return recipe.model_copy(update={"sources": tuple(_anchored(s, uri) for s in recipe.sources)})
+    folder = uri.rpartition("/")[0] if "://" in uri else str(Path(uri).resolve().parent)
+    sources = tuple(s.model_copy(update={"uri": _anchored(s.uri, folder)}) for s in recipe.sources)
+    rules = tuple(_anchored(name, folder) if _is_path(name) else name for name in recipe.corpus.rules)
+    corpus = recipe.corpus.model_copy(update={"rules": rules})
+    own = recipe.tokenizer.file
+    tokenizer = recipe.tokenizer.model_copy(update={"file": _anchored(own, folder)}) if own else recipe.tokenizer
+    return recipe.model_copy(update={"sources": sources, "corpus": corpus, "tokenizer": tokenizer})
 
 
-def _anchored(source: Source, recipe_uri: str) -> Source:
-    if "://" in source.uri or os.path.isabs(source.uri):
-        return source
-    folder = recipe_uri.rpartition("/")[0] if "://" in recipe_uri else str(Path(recipe_uri).resolve().parent)
-    return source.model_copy(update={"uri": f"{folder}/{source.uri}"})
+def _anchored(place: str, folder: str) -> str:
+    return place if "://" in place or os.path.isabs(place) else f"{folder}/{place}"
+
+
+def _is_path(rule_set: str) -> bool:
+    return rule_set.endswith((".yaml", ".yml"))

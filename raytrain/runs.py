@@ -12,15 +12,20 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import pydantic
+
 import raytrain
 from raytrain import pipeline
 from raytrain.config import digest
+from raytrain.corpus import select
 from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, price_of
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
+from raytrain.tokens import shards as tokens
+from raytrain.tokens.tokenizer import encoder
 
 MIN_FREE_BYTES = 200 * 2**20
 
@@ -77,16 +82,18 @@ def execute(
     trains; `engine` is used instead of the one the recipe names. Raises UserError with one line for what the user
     can mend, before anything is spent where that is possible.
     """
+    last = pipeline.find(until) if until else pipeline.STEPS[-1]
+    price = price_of(recipe.cost)
+    _foresee(recipe)
     store = Store(recipe.store)
     store.probe()
     _room(store)
-    price = price_of(recipe.cost)
     files, made = pipeline.look(recipe, store, say)
     bind(recipe, store, files)
-    last = pipeline.find(until) if until else pipeline.STEPS[-1]
     done = finished(recipe, store)
     if last.name in made and (until or done):
-        say(f"nothing to do: run {recipe.name!r} is finished, every step's result is in {store.uri}")
+        what = "is finished, every step's result" if done else f"has come as far as {last.name}, its result"
+        say(f"nothing to do: run {recipe.name!r} {what} is in {store.uri}")
         return done or _result(recipe, made, "partial")
     if price.stale_days:
         say(f"note: the price of {price.instance} is {price.stale_days} days older than the 90 it should be trusted")
@@ -107,7 +114,7 @@ def execute(
         result = _result(recipe, walk.made, "partial" if until else "succeeded")
         if until is None:
             attempt.check()
-            store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1, sort_keys=True).encode())
+            store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1).encode())
         state = "succeeded" if until is None else "stopped"
         return result
     except KeyboardInterrupt:
@@ -148,6 +155,22 @@ def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[st
             name: {"id": a.id, "prefix": a.prefix, "sha256": a.manifest["sha256"]} for name, a in made.items()
         },
     }
+
+
+def _foresee(recipe: Recipe) -> None:
+    """Raises UserError for what would stop a later step and can be known before the first."""
+    select.config_of(recipe.corpus)
+    vocab_size, given = recipe.tokenizer.vocab_size, recipe.tokenizer.file
+    if given is not None:
+        definition = tokens.read_definition(given)
+        try:
+            vocab_size = encoder(definition, recipe.tokenizer.end_of_text).vocab_size
+        except UserError as error:
+            raise UserError(f"tokenizer.file: {given}: {error}") from None
+    try:
+        recipe.train.resolved(recipe.model, vocab_size)
+    except pydantic.ValidationError as error:
+        raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _room(store: Store) -> None:

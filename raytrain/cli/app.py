@@ -93,7 +93,7 @@ def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = Fals
 @data_app.command("at")
 def data_at(
     run: Annotated[str, typer.Option("--run", help="The run's name.")],
-    step: Annotated[int, typer.Option("--step", min=1, help="The optimizer step, from 1.")],
+    step: Annotated[int, typer.Option("--step", help="The optimizer step, from 1.")],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +115,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue.")] = "",
     max_tokens: Annotated[int, typer.Option(min=1)] = 200,
     temperature: Annotated[float, typer.Option(min=0.0)] = 0.8,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.95,
+    top_p: Annotated[float, typer.Option(min=0.001, max=1.0)] = 0.95,
     seed: int = 0,
     store: StoreOption = None,
     as_json: JsonOption = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,13 @@ def export_model(store: Store, run: str, to: str) -> Path:
     folder = Path(to)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
         raise UserError(f"--to {to!r} exists and is not an exported model; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     files = hugging_face_files(artifact, collect(store, run))
-    for name in sorted(files, key=lambda n: n == "config.json"):
-        (folder / name).write_bytes(files[name])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(files, key=lambda n: n == "config.json"):
+            (folder / name).write_bytes(files[name])
+    except OSError as error:
+        raise _cannot_write(to, error) from None
     return folder
 
 
@@ -72,8 +76,17 @@ def write_report(store: Store, run: str, to: str) -> Path:
     from raytrain.observe.report import render
 
     path = Path(to)
-    path.write_text(render(collect(store, run)), encoding="utf-8")
+    page = render(collect(store, run))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise _cannot_write(to, error) from None
     return path
+
+
+def _cannot_write(to: str, error: OSError) -> UserError:
+    return UserError(f"--to {to!r} cannot be written: {error.strerror}; name another place")
 
 
 def continue_text(
@@ -107,6 +120,12 @@ def table(facts: dict[str, Any]) -> str:
         phases = sorted(((s, p) for p, s in facts["phases"].items() if s >= 0.05), reverse=True)
         rows.append(("time", ", ".join(f"{p} {s:.0f} s" for s, p in phases)))
         rows.append(("goodput", f"{facts['goodput']:.0%} of {facts['elapsed_seconds']:.0f} node seconds"))
-    rows.append(("cost", f"${facts['cost_usd']:.4f} (training ${facts['cost']['training_usd']:.4f})"))
+    rows.append(("cost", f"{_money(facts['cost_usd'])} (training {_money(facts['cost']['training_usd'])})"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _money(usd: float) -> str:
+    """Dollars with the digits that tell something: a laptop's run costs a fraction of a cent."""
+    digits = 2 if not 0 < usd < 1 else 1 - math.floor(math.log10(usd))
+    return f"${usd:,.{max(2, digits)}f}"

@@ -42,7 +42,7 @@ def hugging_face_files(artifact: Artifact, facts: Mapping[str, Any]) -> dict[str
 def card(facts: Mapping[str, Any]) -> str:
     """The model card (Mitchell et al. 2019): what it is, what it read, how good it is, what it cost."""
     model, evaluated, books = facts["model"], facts["evaluation"], facts["account"]
-    licences = facts["corpus"].get("after", {}).get("licence", {})
+    licences = facts["corpus"].get("groups", {}).get("licence", {})
     validation = model["validation"]
     lines = [
         "---",

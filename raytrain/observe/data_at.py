@@ -34,8 +34,8 @@ def data_at(store: Store, run: str, step: int) -> dict[str, Any]:
     vocab_size = int(made["tokenizer"].facts["vocab_size"])
     train = TrainSection.model_validate(recipe["train"]).resolved(model, vocab_size)
     assert train.max_steps
-    if step > train.max_steps:
-        raise UserError(f"--step {step}: run {run!r} has {train.max_steps} steps")
+    if not 1 <= step <= train.max_steps:
+        raise UserError(f"--step {step}: run {run!r} has the steps 1 to {train.max_steps}; take one of them")
     tokens = Tokens(made["tokenize"])
     order = order_of(tokens, train, int(recipe["seed"]), model.context)
     known = [c for c in list_checkpoints(store, run) if c.step >= step]

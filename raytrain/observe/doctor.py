@@ -37,6 +37,8 @@ def examine(store: Store) -> list[Finding]:
             ok, text = check()
         except UserError as error:
             ok, text = False, str(error)
+        except OSError as error:
+            ok, text = False, f"{type(error).__name__}: {error}"
         findings.append({"check": name, "ok": ok, "text": text})
     return findings
 
