@@ -31,9 +31,9 @@ class Recipe(Section):
 
     name: str = Field(description="the run's name; letters, digits, dash and underscore", max_length=60)
     store: str = Field("./store", description="where everything is kept: a folder or an fsspec URI")
-    seed: int = Field(0, ge=0, lt=1 << 62)
+    seed: int = Field(0, ge=0, lt=1 << 62, description="decides initial weights, data order and questions")
     engine: Literal["ray", "local"] = Field("ray", description="what carries the steps: Ray, or this process")
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1, description="where the text comes from, in order")
     corpus: CorpusSection = CorpusSection()
     tokenizer: TokenizerSection = TokenizerSection()
     model: ModelSection = ModelSection()
