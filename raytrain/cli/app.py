@@ -49,12 +49,14 @@ def run(
     """Carry out a recipe: ingest, curate, tokenize, train, evaluate, export, report. Resumes; never repeats."""
     from raytrain import recipe as recipes
     from raytrain import runs
-    from raytrain.cli.live import Live
+    from raytrain.cli.live import Live, give_way
 
     extra = [f"engine={engine}"] if engine else []
     loaded = recipes.load(recipe, [*(overrides or []), *extra], store)
     live = Live()
-    result = runs.execute(loaded, say=live.say, take_over=take_over, until=until, training=live.training)
+    result = runs.execute(
+        loaded, say=live.say, take_over=take_over, until=until, training=live.training, on_superseded=give_way
+    )
     if result["state"] == "succeeded":
         from raytrain.cli.results import deliver
 

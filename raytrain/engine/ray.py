@@ -160,7 +160,12 @@ def _train_on_ray(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
     os.environ["RAYTRAIN_NODE"] = _node()
-    work(TrainJob.model_validate(config["job"]), context.get_world_rank())
+    job = TrainJob.model_validate(config["job"])
+    if read_failure(Store(job.store), job.run, job.attempt) is not None:
+        return  # the group was restarted after one of us gave up: all return, and the driver reads why
+    if not work(job, context.get_world_rank()):
+        # Peers may hang in a collective that we left: an error makes Ray end the whole group.
+        raise RuntimeError("this worker gave up; the reason is in the store")
 
 
 def _node() -> str:
