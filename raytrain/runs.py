@@ -75,12 +75,14 @@ def execute(
     until: str | None = None,
     training: Callable[[Store, str, int, float], Any] | None = None,
     engine: Engine | None = None,
+    on_superseded: Callable[[Superseded], None] | None = None,
 ) -> dict[str, Any]:
     """Walks the steps of a recipe to the end, or to the step `until`, and returns what was made.
 
     Nothing is done that is done already. `training` gives a context manager that shows progress while the model
-    trains; `engine` is used instead of the one the recipe names. Raises UserError with one line for what the user
-    can mend, before anything is spent where that is possible.
+    trains; `engine` is used instead of the one the recipe names; `on_superseded` is told on a thread when another
+    attempt takes over. Raises UserError with one line for what the user can mend, before anything is spent where
+    that is possible.
     """
     last = pipeline.find(until) if until else pipeline.STEPS[-1]
     price = price_of(recipe.cost)
@@ -97,7 +99,7 @@ def execute(
         return done or _result(recipe, made, "partial")
     if price.stale_days:
         say(f"note: the price of {price.instance} is {price.stale_days} days older than the 90 it should be trusted")
-    attempt = Attempt.claim(store, recipe.name, take_over=take_over, say=say)
+    attempt = Attempt.claim(store, recipe.name, take_over=take_over, say=say, on_superseded=on_superseded)
     state = "failed"
     try:
         with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, say) as place:
