@@ -90,7 +90,7 @@ def test_a_paused_driver_cannot_harm_its_successor(
     everybody = [first.process.pid, *first.descendants()]
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    second = raytrain("run", path, "--store", store)
+    second = raytrain("run", path, "--store", store, "--engine", "local")
     assert second.returncode == 0, second.stderr
     assert "taking over" in second.stderr
     before = [c.prefix for c in list_checkpoints(Store(str(store)), "small")]
