@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import fsspec
 import pydantic
 
 import raytrain
@@ -24,7 +25,6 @@ from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, price_of
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
-from raytrain.tokens import shards as tokens
 from raytrain.tokens.tokenizer import encoder
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -164,7 +164,11 @@ def _foresee(recipe: Recipe) -> None:
     select.config_of(recipe.corpus)
     vocab_size, given = recipe.tokenizer.vocab_size, recipe.tokenizer.file
     if given is not None:
-        definition = tokens.read_definition(given)
+        try:
+            with fsspec.open(given, "rt", encoding="utf-8") as file:
+                definition = file.read()
+        except (OSError, ValueError) as error:
+            raise UserError(f"tokenizer.file: {given!r} cannot be read: {error}") from None
         try:
             vocab_size = encoder(definition, recipe.tokenizer.end_of_text).vocab_size
         except UserError as error:

@@ -170,12 +170,10 @@ def table_bytes(table: Any) -> bytes:
 def read_table(artifact: Artifact, shard: int, name: str, columns: list[str] | None = None) -> Any:
     """A shard's Parquet object as a pyarrow table, its checksum verified.
 
-    On this thread alone: shards are the unit of parallelism, and pyarrow's idle pools can abort an interpreter that
-    exits. `pq.read_table` asks its I/O pool even when told not to use threads; ParquetFile does not.
+    On one thread: shards are the unit of parallelism, and pyarrow's idle pool can abort an interpreter that exits.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(artifact.get(shard, name)), pre_buffer=False)
-    table = file.read(columns=columns, use_threads=False)
-    return table if columns is None else table.select(columns)
+    source = pa.BufferReader(artifact.get(shard, name))
+    return pq.read_table(source, columns=columns, use_threads=False, pre_buffer=False)

@@ -30,7 +30,7 @@ def tokenizer_config(section: TokenizerSection) -> dict[str, Any]:
     """What decides a tokenizer: a given file by its content, else the training's settings."""
     if section.file is None:
         return section.model_dump(exclude={"file"})
-    return {"file_sha256": sha256(read_definition(section.file)), "end_of_text": section.end_of_text}
+    return {"file_sha256": sha256(_read(section.file)), "end_of_text": section.end_of_text}
 
 
 def run_tokenizer(ctx: StepContext, section: TokenizerSection) -> StepResult:
@@ -39,7 +39,7 @@ def run_tokenizer(ctx: StepContext, section: TokenizerSection) -> StepResult:
     record = writer.record(0)
     if record is None:
         if section.file is not None:
-            definition = read_definition(section.file)
+            definition = _read(section.file)
         else:
             definition = train_bpe(
                 _training_texts(ctx.parents["corpus"], section.sample_bytes),
@@ -181,8 +181,7 @@ def _training_texts(corpus: Artifact, limit: int) -> Any:
                     return
 
 
-def read_definition(uri: str) -> str:
-    """The text of a tokenizer.json that a user gives. UserError when it cannot be read."""
+def _read(uri: str) -> str:
     import fsspec
 
     try:
