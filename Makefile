@@ -25,7 +25,7 @@ $(VENV)/bin/pip:
 # One marker a set of packages: nothing is asked of the network when nothing changed.
 $(VENV)/%.done: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "installing raytrain[$*] into $(VENV) (a few minutes the first time)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@
 
 clean:

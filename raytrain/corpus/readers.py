@@ -84,7 +84,7 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
         columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
         # Group by group: a batch across two would take the good one down with the damaged one.
         for group in range(table.num_row_groups):
-            for batch in table.iter_batches(PARQUET_BATCH, row_groups=[group], columns=columns):
+            for batch in table.iter_batches(PARQUET_BATCH, row_groups=[group], columns=columns, use_threads=False):
                 for text, fields in _parquet_rows(batch, text_field):
                     yield _record(row, text, fields)
                     row += 1

@@ -11,8 +11,11 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +100,10 @@ class RayEngine:
                 ),
             )
             try:
-                trainer.fit()
+                with _signals_stay_ours():
+                    trainer.fit()
+            except SystemExit:  # how Ray Train ends after its own answer to Ctrl-C
+                raise KeyboardInterrupt from None
             except Exception:
                 failure = read_failure(Store(job.store), job.run, job.attempt)
                 if failure is not None:
@@ -119,6 +125,11 @@ class RayEngine:
     def _start(self) -> None:
         if self._started:
             return
+        with _signals_stay_ours():
+            self._open_cluster()
+        self._started = True
+
+    def _open_cluster(self) -> None:
         os.environ.update({k: v for k, v in (_TRAIN_ENV | _QUIET_ENV).items() if k not in os.environ})
         os.environ.setdefault("OMP_NUM_THREADS", str(self._train.threads))
         address = os.environ.get("RAY_ADDRESS")
@@ -149,7 +160,18 @@ class RayEngine:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray.train", "ray.tune"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._started = True
+
+
+@contextmanager
+def _signals_stay_ours() -> Iterator[None]:
+    """Ray answers SIGTERM with an abort and SIGINT with an exit of its own; afterwards both are again as before."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def _train_on_ray(config: dict[str, Any]) -> None:

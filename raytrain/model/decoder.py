@@ -36,7 +36,7 @@ class Attention(nn.Module):
         k = self.k(x).view(b, t, self.kv_heads, self.size)
         v = self.v(x).view(b, t, self.kv_heads, self.size).transpose(1, 2)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q, k = self.q_norm(q.float()), self.k_norm(k.float())  # in the norms' own precision
         q, k = rotate(q.transpose(1, 2), cos, sin).type_as(v), rotate(k.transpose(1, 2), cos, sin).type_as(v)
         if cache is not None:
             k, v = cache.extend(self, k, v)

@@ -26,7 +26,7 @@ class ModelSection(Section):
     ffn_width: int | None = Field(None, ge=8, description="hidden width of SwiGLU")
     context: int = Field(256, ge=8, le=1 << 20, description="T, tokens a sequence")
     rope_theta: float = Field(10_000.0, gt=0, description="base of the rotary angles (Su et al. 2021)")
-    norm_eps: float = Field(1e-6, gt=0)
+    norm_eps: float = Field(1e-6, gt=0, description="added under the root of RMSNorm")
     qk_norm: bool = Field(True, description="RMSNorm on queries and keys per head (Dehghani et al. 2023; Qwen3)")
     tied: bool = Field(True, description="one matrix for embedding and head (Press and Wolf 2017)")
     dropout: float = Field(0.0, ge=0, lt=1, description="on the embedding and both residual branches")

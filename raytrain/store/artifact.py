@@ -128,11 +128,11 @@ class ArtifactWriter:
     ) -> Artifact:
         """Puts the manifest and returns the artifact; if another writer was first, theirs.
 
-        `sha256` covers the shards' contents in order and nothing else, so that equal data have equal sums whoever
+        `sha256` covers the shards' contents and facts in order and nothing else, so that equal data have equal sums whoever
         wrote them, where and when.
         """
         ordered = sorted((dict(s) for s in shards), key=lambda s: s["shard"])
-        content = [[s["rows"], sorted((n, o["sha256"]) for n, o in s["objects"].items())] for s in ordered]
+        content = [[s["rows"], sorted((n, o["sha256"]) for n, o in s["objects"].items()), s["facts"]] for s in ordered]
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "artifact_id": artifact,
@@ -170,10 +170,12 @@ def table_bytes(table: Any) -> bytes:
 def read_table(artifact: Artifact, shard: int, name: str, columns: list[str] | None = None) -> Any:
     """A shard's Parquet object as a pyarrow table, its checksum verified.
 
-    On one thread: shards are the unit of parallelism, and pyarrow's idle pool can abort an interpreter that exits.
+    On this thread alone: shards are the unit of parallelism, and pyarrow's idle pools can abort an interpreter that
+    exits. `pq.read_table` asks its I/O pool even when told not to use threads; ParquetFile does not.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source = pa.BufferReader(artifact.get(shard, name))
-    return pq.read_table(source, columns=columns, use_threads=False, pre_buffer=False)
+    file = pq.ParquetFile(pa.BufferReader(artifact.get(shard, name)), pre_buffer=False)
+    table = file.read(columns=columns, use_threads=False)
+    return table if columns is None else table.select(columns)

@@ -31,7 +31,7 @@ from raytrain.train.parallel import World, join, peak_flops, precision
 from raytrain.train.reduce import GradientTree
 from raytrain.train.validate import add, sample, validate
 
-SAMPLE_TOKENS = 20_000  # validation tokens scored for a point of the curve; the end scores all
+SAMPLE_TOKENS = 10_000  # validation tokens scored for a point of the curve; the end scores all
 BAD_STEPS = 3  # so many updates in a row that are not finite end a run
 
 

@@ -30,15 +30,17 @@ class TrainSection(Section):
     tokens_per_parameter: float = Field(20.0, gt=0, description="horizon, when max_steps is not given")
     batch_sequences: int | None = Field(None, ge=1, description="sequences a step, a multiple of microbatches")
     microbatches: int | None = Field(None, ge=1, description="G, leaves of the gradient tree; a power of two")
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="Muon for matrices with AdamW for the rest, or AdamW alone"
+    )
     learning_rate: float | None = Field(None, gt=0, description="peak")
     weight_decay: float = Field(0.1, ge=0, description="decoupled; matrices only")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.95, ge=0, lt=1)
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's, of the gradient")
+    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's, of its square")
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon's")
     clip: float = Field(1.0, gt=0, description="global gradient norm")
-    schedule: Literal["wsd", "cosine"] = "wsd"
-    warmup_fraction: float = Field(0.02, ge=0, lt=1)
+    schedule: Literal["wsd", "cosine"] = Field("wsd", description="warm up, hold and fall, or a cosine")
+    warmup_fraction: float = Field(0.02, ge=0, lt=1, description="of the steps")
     decay_fraction: float = Field(0.3, ge=0, le=1, description="of the steps, wsd only")
     final_learning_rate: float = Field(0.0, ge=0, le=1, description="as a share of the peak")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
@@ -47,7 +49,7 @@ class TrainSection(Section):
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps; a tenth of the run, at most 500, when not given"
     )
-    keep_checkpoints: int = Field(3, ge=1)
+    keep_checkpoints: int = Field(3, ge=1, description="the newest so many; older ones are removed")
     strict: bool = Field(False, description="refuse to resume where the bits would change")
 
     @field_validator("workers")
