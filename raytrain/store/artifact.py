@@ -128,8 +128,8 @@ class ArtifactWriter:
     ) -> Artifact:
         """Puts the manifest and returns the artifact; if another writer was first, theirs.
 
-        `sha256` covers the shards' contents and facts in order and nothing else, so that equal data have equal sums whoever
-        wrote them, where and when.
+        `sha256` covers the shards' contents and facts in order and nothing else, so that equal data have equal sums
+        whoever wrote them, where and when.
         """
         ordered = sorted((dict(s) for s in shards), key=lambda s: s["shard"])
         content = [[s["rows"], sorted((n, o["sha256"]) for n, o in s["objects"].items()), s["facts"]] for s in ordered]
