@@ -3,12 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint clean
+.PHONY: quickstart test test-fast lint browser clean
 
 quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
 
-test: $(VENV)/dev.done lint
+test: $(VENV)/dev.done browser lint
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/dev.done
@@ -27,6 +27,12 @@ $(VENV)/%.done: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "installing raytrain[$*] into $(VENV) (a few minutes the first time)"
 	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$*]"
 	@touch $@
+
+# The report is tested in a real browser; without one, and without root to install it, those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "installing chromium" && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
+	  || echo "no chromium: the tests that open the report in a browser will be skipped"
 
 clean:
 	rm -rf $(VENV) store build
