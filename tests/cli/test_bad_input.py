@@ -22,6 +22,8 @@ from raytrain.train.progress import read_progress
 
 from .conftest import COMMAND, RECIPE, Call, Finished, check_whole, environment
 
+pytestmark = pytest.mark.slow  # each runs the command or a browser
+
 Write = Callable[..., Path]
 
 

@@ -19,6 +19,8 @@ from raytrain.tokens.loader import Tokens
 
 from .conftest import BATCH, COMMAND, RECIPE, ROOT, STEPS, Call, Finished, check_whole, environment, listing, raytrain
 
+pytestmark = pytest.mark.slow  # each runs the command or a browser
+
 SCHEMAS = {p.stem: json.loads(p.read_text()) for p in sorted((ROOT / "docs" / "schemas").glob("*.json"))}
 CONTEXT = RECIPE["model"]["context"]
 

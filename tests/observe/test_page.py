@@ -10,6 +10,8 @@ import pytest
 
 from raytrain.observe.report import render
 
+pytestmark = pytest.mark.slow  # each runs the command or a browser
+
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
