@@ -1,8 +1,9 @@
 """What the frame costs: CPU seconds of Ray's processes and our own book-keeping threads against the workers'.
 
 Starts a run of its own (`python benchmarks/frame_cost.py [MINUTES]`), waits for steady state and reads /proc. The
-workers' time is that of their training threads; the ledger, heartbeat and progress threads are counted to the
-frame wherever they run. Prints one JSON object and writes benchmarks/results/frame.json.
+training time is that of the heaviest thread of each worker (a worker computes on one); every other thread of a
+worker (Ray's, gloo's, the ledger's) and every other process is counted to the frame, so that the share is an upper
+bound. Prints one JSON object and writes benchmarks/results/frame.json.
 """
 
 from __future__ import annotations
@@ -55,16 +56,12 @@ def measure(root: int) -> dict[str, float]:
         try:
             name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             whole = cpu_seconds(folder / "stat")
-            books = sum(
-                cpu_seconds(thread / "stat")
-                for thread in (folder / "task").iterdir()
-                if (thread / "comm").read_text().startswith("raytrain-")
-            )
+            heaviest = max(cpu_seconds(thread / "stat") for thread in (folder / "task").iterdir())
         except OSError:
             continue
         if "RayTrainWorker" in name:
-            spent["training"] = spent.get("training", 0.0) + whole - books
-            spent["our threads in workers"] = spent.get("our threads in workers", 0.0) + books
+            spent["training"] = spent.get("training", 0.0) + heaviest
+            spent["other threads of workers"] = spent.get("other threads of workers", 0.0) + whole - heaviest
         else:
             short = "driver" if pid == root else Path(name.split()[0]).name if not name.startswith("ray::") else name
             if short.startswith("python"):
