@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-import fsspec
 import pydantic
 
 import raytrain
@@ -25,6 +24,7 @@ from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, price_of
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
+from raytrain.tokens.shards import read_definition
 from raytrain.tokens.tokenizer import encoder
 
 MIN_FREE_BYTES = 200 * 2**20
@@ -164,11 +164,7 @@ def _foresee(recipe: Recipe) -> None:
     select.config_of(recipe.corpus)
     vocab_size, given = recipe.tokenizer.vocab_size, recipe.tokenizer.file
     if given is not None:
-        try:
-            with fsspec.open(given, "rt", encoding="utf-8") as file:
-                definition = file.read()
-        except (OSError, ValueError) as error:
-            raise UserError(f"tokenizer.file: {given!r} cannot be read: {error}") from None
+        definition = read_definition(given)
         try:
             vocab_size = encoder(definition, recipe.tokenizer.end_of_text).vocab_size
         except UserError as error:

@@ -9,7 +9,6 @@ document's tokens are contiguous and end with end-of-text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ def tokenizer_config(section: TokenizerSection) -> dict[str, Any]:
     """What decides a tokenizer: a given file by its content, else the training's settings."""
     if section.file is None:
         return section.model_dump(exclude={"file"})
-    return {"file_sha256": sha256(_read(section.file)), "end_of_text": section.end_of_text}
+    return {"file_sha256": sha256(read_definition(section.file)), "end_of_text": section.end_of_text}
 
 
 def run_tokenizer(ctx: StepContext, section: TokenizerSection) -> StepResult:
@@ -39,7 +38,7 @@ def run_tokenizer(ctx: StepContext, section: TokenizerSection) -> StepResult:
     record = writer.record(0)
     if record is None:
         if section.file is not None:
-            definition = _read(section.file)
+            definition = read_definition(section.file)
         else:
             definition = train_bpe(
                 _training_texts(ctx.parents["corpus"], section.sample_bytes),
@@ -181,7 +180,8 @@ def _training_texts(corpus: Artifact, limit: int) -> Any:
                     return
 
 
-def _read(uri: str) -> str:
+def read_definition(uri: str) -> str:
+    """A user's own tokenizer.json. UserError when it cannot be read."""
     import fsspec
 
     try:
@@ -189,8 +189,3 @@ def _read(uri: str) -> str:
             return str(file.read())
     except (OSError, ValueError) as error:
         raise UserError(f"tokenizer.file: {uri!r} cannot be read: {error}") from None
-
-
-def group_name(group: Mapping[str, Any]) -> str:
-    """How a group is called in reports and mixtures."""
-    return str(group["domain"])
