@@ -3,12 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint browser clean
+.PHONY: quickstart test test-fast lint browser prometheus clean
 
 quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
 
-test: $(VENV)/dev.done browser lint
+test: $(VENV)/dev.done browser prometheus lint
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/dev.done
@@ -33,6 +33,10 @@ browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && echo "installing chromium" && apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } \
 	  || echo "no chromium: the tests that open the report in a browser will be skipped"
+
+# Prometheus' own programs, unpacked beside the others: nothing is installed on the machine, nothing is started.
+prometheus: | $(VENV)/bin/pip
+	@infra/get-prometheus.sh $(BIN) || echo "no prometheus: metrics are not collected, and the tests that need it are skipped"
 
 clean:
 	rm -rf $(VENV) store build

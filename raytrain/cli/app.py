@@ -175,3 +175,10 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     _end(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
     if not all(f["ok"] for f in findings):
         raise typer.Exit(1)
+
+
+# Each module adds a group of commands to this app; they import nothing heavy before a command runs.
+from raytrain.cli import cluster, control, metrics, scaling  # noqa: E402
+
+for module in (control, cluster, metrics, scaling):
+    module.register(app)
