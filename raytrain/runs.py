@@ -24,10 +24,19 @@ from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, price_of
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
+from raytrain.store import attempt as attempts
+from raytrain.store.journal import Journal
 from raytrain.tokens.shards import read_definition
 from raytrain.tokens.tokenizer import encoder
 
 MIN_FREE_BYTES = 200 * 2**20
+_LAST_WORDS = {
+    "succeeded": "finished",
+    "partial": "done as far as {last}",
+    "stopped": "stopped: run it again to resume",
+    "superseded": "superseded by a newer attempt",
+    "failed": "failed: mend what is said above and run it again to resume",
+}
 
 
 def bind(recipe: Recipe, store: Store, files: list[SourceFile]) -> None:
@@ -67,22 +76,36 @@ def finished(recipe: Recipe, store: Store) -> dict[str, Any] | None:
         return None
 
 
+def request_stop(store: Store, run: str) -> int | None:
+    """Asks the live attempt of a run to end itself as after Ctrl-C; its number, or None when none is alive.
+
+    It works through the store alone: no flow, no job server and no shell on the driver's machine is needed.
+    """
+    number = attempts.newest(store, run)
+    if not number or not attempts.alive(store, run, number):
+        return None
+    attempts.request_stop(store, run, number)
+    return number
+
+
 def execute(
     recipe: Recipe,
     *,
     say: Callable[[str], None],
     take_over: bool = False,
     until: str | None = None,
-    training: Callable[[Store, str, int, float], Any] | None = None,
+    training: Callable[[Store, str, int, float, Callable[[str], None]], Any] | None = None,
     engine: Engine | None = None,
     on_superseded: Callable[[Superseded], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Walks the steps of a recipe to the end, or to the step `until`, and returns what was made.
 
     Nothing is done that is done already. `training` gives a context manager that shows progress while the model
-    trains; `engine` is used instead of the one the recipe names; `on_superseded` is told on a thread when another
-    attempt takes over. Raises UserError with one line for what the user can mend, before anything is spent where
-    that is possible.
+    trains, and is handed a function that notes lines in the run's journal; `engine` is used instead of the one the
+    recipe names; `on_superseded` is told on a thread when another attempt takes over, `on_stop` when somebody asked
+    this one to stop. What is said after the claim goes to the run's journal too. Raises UserError with one line for
+    what the user can mend, before anything is spent where that is possible.
     """
     last = pipeline.find(until) if until else pipeline.STEPS[-1]
     price = price_of(recipe.cost)
@@ -99,14 +122,22 @@ def execute(
         return done or _result(recipe, made, "partial")
     if price.stale_days:
         say(f"note: the price of {price.instance} is {price.stale_days} days older than the 90 it should be trusted")
-    attempt = Attempt.claim(store, recipe.name, take_over=take_over, say=say, on_superseded=on_superseded)
+    attempt = Attempt.claim(
+        store, recipe.name, take_over=take_over, say=say, on_superseded=on_superseded, on_stop=on_stop
+    )
+    journal = Journal(store, recipe.name, attempt.number)
+
+    def tell(line: str) -> None:
+        say(line)
+        journal.say(line)
+
     state = "failed"
     try:
-        with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, say) as place:
-            walk = pipeline.Walk(recipe, store, place, attempt, price, say, files)
+        with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, tell) as place:
+            walk = pipeline.Walk(recipe, store, place, attempt, price, tell, files)
             for step in pipeline.STEPS:
                 if step.name == "pretrain" and "pretrain" not in made:
-                    _train(walk, step, training)
+                    _train(walk, step, training, journal)
                 else:
                     pipeline.carry_out(walk, step)
                 lineage = {name: artifact.prefix for name, artifact in walk.made.items()}
@@ -117,7 +148,7 @@ def execute(
         if until is None:
             attempt.check()
             store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1).encode())
-        state = "succeeded" if until is None else "stopped"
+        state = "succeeded" if until is None else "partial"
         return result
     except KeyboardInterrupt:
         state = "stopped"
@@ -125,11 +156,19 @@ def execute(
     except Superseded:
         state = "superseded"
         raise
+    except UserError as error:
+        journal.say(f"error: {error}")
+        raise
+    except Exception as error:
+        journal.say(f"error: {type(error).__name__}: {error}")
+        raise
     finally:
+        journal.say(_LAST_WORDS[state].format(last=last.name))
+        journal.close()
         attempt.release(state)
 
 
-def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any] | None) -> None:
+def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any] | None, journal: Journal) -> None:
     """The pretrain step with the books open: this machine is paid for from here to the end of it."""
     ledger = Ledger(walk.store, walk.recipe.name, walk.attempt.number, "driver", walk.engine.node())
     ledger.event("node_up", value={"instance": walk.price.instance, "market": walk.price.market})
@@ -140,7 +179,8 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
         if training is None:
             pipeline.carry_out(walk, step)
         else:
-            with training(walk.store, walk.recipe.name, walk.attempt.number, walk.price.usd_per_hour):
+            name, number, usd = walk.recipe.name, walk.attempt.number, walk.price.usd_per_hour
+            with training(walk.store, name, number, usd, journal.say):
                 pipeline.carry_out(walk, step)
     finally:
         ledger.phase("provision", start, time.time())

@@ -1,35 +1,49 @@
 """One step of a recipe as a program: `python -m raytrain.step tokenize RECIPE [--set a.b=c] [--store URI]`.
 
-Carries out the steps before it where they are missing, as flows and job schedulers expect.
+Carries out the steps before it where they are missing, as flows and job schedulers expect. It ends like the
+`raytrain` command: the same lines, the same exit codes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+
+from raytrain.cli import run_as_command
 
 
-def main() -> int:
-    from raytrain import recipe as recipes
-    from raytrain import runs
-    from raytrain.errors import UserError
-
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m raytrain.step", description="Carry out one step of a recipe.")
-    parser.add_argument("name", help="the step, for example select or pretrain")
+    parser.add_argument("name", help="the step, for example select or pretrain; `all` for the whole run")
     parser.add_argument("recipe", help="path or URI of the recipe")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override, repeatable")
     parser.add_argument("--store", help="where runs are kept")
     options = parser.parse_args()
-    try:
-        loaded = recipes.load(options.recipe, options.set, options.store)
-        result = runs.execute(loaded, say=lambda line: print(line, file=sys.stderr), until=options.name)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(result))
-    return 0
+    run_as_command(lambda: carry_out(options))
+
+
+def carry_out(options: argparse.Namespace) -> None:
+    """Runs as far as the step, or to the end and delivers; prints the result as one JSON object."""
+    from raytrain import recipe as recipes
+    from raytrain import runs
+    from raytrain.cli.live import Live, give_way, stop_here
+    from raytrain.cli.results import deliver
+    from raytrain.store import Store
+
+    recipe = recipes.load(options.recipe, options.set, options.store)
+    live = Live()
+    result = runs.execute(
+        recipe,
+        say=live.say,
+        until=None if options.name == "all" else options.name,
+        training=live.training,
+        on_superseded=give_way,
+        on_stop=stop_here,
+    )
+    if result["state"] == "succeeded":
+        result = deliver(Store(recipe.store), recipe.name, live.say)
+    print(json.dumps(result, default=str))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 STOPPED = 130
@@ -16,15 +17,21 @@ STOPPED = 130
 
 def main() -> None:
     """The `raytrain` command."""
+    from raytrain.cli.app import app
+
+    run_as_command(lambda: app(standalone_mode=False))
+
+
+def run_as_command(work: Callable[[], int | None]) -> None:
+    """Does the work of a program and exits: with its code, or with one line and the code of what went wrong."""
     import typer
 
-    from raytrain.cli.app import app
     from raytrain.errors import Superseded, UserError
 
     usage_error: type[Exception] = typer.BadParameter.__bases__[0]
     before = signal.signal(signal.SIGTERM, _stop)
     try:
-        code = app(standalone_mode=False) or 0
+        code = work() or 0
         sys.stdout.flush()
         if code == STOPPED:  # typer makes an exit code of an interrupt
             raise KeyboardInterrupt
@@ -72,4 +79,4 @@ def _command(error: Exception) -> str:
     return str(context.command_path) if context else "raytrain"
 
 
-__all__ = ["main"]
+__all__ = ["main", "run_as_command"]

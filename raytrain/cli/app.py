@@ -25,7 +25,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
 
 
-def _store(uri: str | None) -> Any:
+def open_store(uri: str | None) -> Any:
+    """The store that --store, RAYTRAIN_STORE or the working directory names."""
     from raytrain.store import Store
 
     return Store(uri or os.environ.get("RAYTRAIN_STORE") or "./store")
@@ -49,18 +50,24 @@ def run(
     """Carry out a recipe: ingest, curate, tokenize, train, evaluate, export, report. Resumes; never repeats."""
     from raytrain import recipe as recipes
     from raytrain import runs
-    from raytrain.cli.live import Live, give_way
+    from raytrain.cli.live import Live, give_way, stop_here
 
     extra = [f"engine={engine}"] if engine else []
     loaded = recipes.load(recipe, [*(overrides or []), *extra], store)
     live = Live()
     result = runs.execute(
-        loaded, say=live.say, take_over=take_over, until=until, training=live.training, on_superseded=give_way
+        loaded,
+        say=live.say,
+        take_over=take_over,
+        until=until,
+        training=live.training,
+        on_superseded=give_way,
+        on_stop=stop_here,
     )
     if result["state"] == "succeeded":
         from raytrain.cli.results import deliver
 
-        result = deliver(_store(loaded.store), loaded.name, live.say)
+        result = deliver(open_store(loaded.store), loaded.name, live.say)
     _end(as_json, result)
 
 
@@ -69,7 +76,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the runs of a store."""
     from raytrain.observe.collect import run_names, state_of
 
-    place = _store(store)
+    place = open_store(store)
     rows = [{"run": name, "state": state_of(place, name)} for name in run_names(place)]
     if not as_json:
         for row in rows:
@@ -86,7 +93,7 @@ def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = Fals
     from raytrain.observe.collect import collect
     from raytrain.observe.collect import show as short
 
-    facts = short(collect(_store(store), run))
+    facts = short(collect(open_store(store), run))
     if not as_json:
         print(table(facts))
     _end(as_json, facts)
@@ -102,7 +109,7 @@ def data_at(
     """Name the sequences and documents that a step trained on."""
     from raytrain.observe.data_at import data_at as find
 
-    found = find(_store(store), run, step)
+    found = find(open_store(store), run, step)
     if not as_json:
         for s in found["sequences"]:
             print(f"sequence {s['sequence']} (microbatch {s['microbatch']}): {s['domain']}, pass {s['pass']}")
@@ -125,7 +132,7 @@ def generate(
     """Continue a prompt with a run's model."""
     from raytrain.cli.results import continue_text
 
-    text = continue_text(_store(store), run, prompt, max_tokens, temperature, top_p, seed)
+    text = continue_text(open_store(store), run, prompt, max_tokens, temperature, top_p, seed)
     if not as_json:
         print(prompt + text)
     _end(as_json, {"run": run, "prompt": prompt, "text": text})
@@ -141,7 +148,7 @@ def export(
     """Write a run's model as a Hugging Face folder that transformers loads."""
     from raytrain.cli.results import export_model
 
-    folder = export_model(_store(store), run, to or f"./{run}-model")
+    folder = export_model(open_store(store), run, to or f"./{run}-model")
     if not as_json:
         print(f"model written to {folder}; transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r})")
     _end(as_json, {"run": run, "path": str(folder)})
@@ -157,7 +164,7 @@ def report(
     """Write a run's report: one HTML page that needs nothing else."""
     from raytrain.cli.results import write_report
 
-    path = write_report(_store(store), run, to or f"./{run}-report.html")
+    path = write_report(open_store(store), run, to or f"./{run}-report.html")
     if not as_json:
         print(f"report written to {path}")
     _end(as_json, {"run": run, "path": str(path)})
@@ -168,7 +175,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Check this machine and the store before anything is spent."""
     from raytrain.observe.doctor import examine
 
-    findings = examine(_store(store))
+    findings = examine(open_store(store))
     if not as_json:
         for f in findings:
             print(f"{'ok  ' if f['ok'] else 'BAD '} {f['check']:<10} {f['text']}")

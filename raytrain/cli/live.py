@@ -6,21 +6,27 @@ Never both. It reads the run's progress object, so the same view serves a worker
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from raytrain.errors import Superseded
 from raytrain.store import Store
 
-PLAIN_EVERY_SECONDS = 10.0
+PLAIN_EVERY_SECONDS = 10.0  # between two bars where a line cannot be renewed: a log file, a pipe, the journal
 POLL_SECONDS = 0.5
 
 
 GIVE_WAY_SECONDS = 15.0
+
+
+def stop_here() -> None:
+    """What a request to stop does to this process: the same as Ctrl-C on its terminal."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def give_way(error: Superseded) -> None:
@@ -49,10 +55,13 @@ class Live:
             self._draw()
 
     @contextmanager
-    def training(self, store: Store, run: str, attempt: int, usd_per_hour: float) -> Iterator[None]:
-        """Follows the progress object of an attempt until the block ends."""
+    def training(
+        self, store: Store, run: str, attempt: int, usd_per_hour: float, note: Callable[[str], None]
+    ) -> Iterator[None]:
+        """Follows the progress object of an attempt until the block ends; its lines also go to `note`."""
         stop = threading.Event()
-        follower = threading.Thread(target=self._follow, args=(store, run, attempt, usd_per_hour, stop), daemon=True)
+        seen = (store, run, attempt, usd_per_hour, note, stop)
+        follower = threading.Thread(target=self._follow, args=seen, daemon=True)
         follower.start()
         try:
             yield
@@ -63,7 +72,15 @@ class Live:
                 self._wipe()
                 self._bar = ""
 
-    def _follow(self, store: Store, run: str, attempt: int, usd_per_hour: float, stop: threading.Event) -> None:
+    def _follow(
+        self,
+        store: Store,
+        run: str,
+        attempt: int,
+        usd_per_hour: float,
+        note: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
         from raytrain.train.progress import read_progress
 
         start, said, printed = time.time(), ("", 0), 0.0
@@ -79,25 +96,28 @@ class Live:
                 for number, line in state["lines"]:
                     if state["leg"] != said[0] or number > said[1]:
                         self.say(f"  {line}")
+                        note(f"  {line}")
                         said = (state["leg"], number)
                 total = state.get("max_steps", total)
                 if "loss" in state:
                     speeds = [*speeds[-60:], (time.time(), int(state["step"]))]
                     bar = _bar(state, total, speeds, (time.time() - start) / 3600 * usd_per_hour)
-                    printed = self._show(bar, printed, last)
+                    plain = last or time.time() - printed >= PLAIN_EVERY_SECONDS
+                    self._show(bar, plain, last)
+                    if plain:
+                        note(f"  {bar}")
+                        printed = time.time()
             if last:
                 return
 
-    def _show(self, bar: str, printed: float, last: bool) -> float:
+    def _show(self, bar: str, plain: bool, last: bool) -> None:
         if self.terminal:
             with self._lock:
                 self._wipe()
                 self._bar = "" if last else bar
                 self._draw()
-        elif last or time.time() - printed >= PLAIN_EVERY_SECONDS:
+        elif plain:
             self.say(f"  {bar}")
-            return time.time()
-        return printed
 
     def _wipe(self) -> None:
         if self.terminal and self._bar:

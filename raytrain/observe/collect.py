@@ -23,7 +23,8 @@ def run_names(store: Store) -> list[str]:
 
 
 def state_of(store: Store, run: str) -> str:
-    """running, succeeded, failed, stopped, or interrupted (its last attempt died without a word)."""
+    """running, succeeded, partial (done as far as was asked), failed, stopped, or interrupted (its last attempt died
+    without a word)."""
     if store.exists(f"runs/{run}/result.json"):
         return "succeeded"
     last = attempts.newest(store, run)
@@ -49,14 +50,19 @@ def artifacts_of(store: Store, run: str) -> dict[str, Artifact]:
     return {name: artifact for name, artifact in found.items() if artifact is not None}
 
 
-def collect(store: Store, run: str) -> dict[str, Any]:
-    """All facts of a run (see the report's docstring for the keys). Raises UserError for an unknown run."""
+def known(store: Store, run: str) -> dict[str, Any]:
+    """What a run is bound to. Raises UserError for an unknown run, with those that there are."""
     try:
-        bound = json.loads(store.get(f"runs/{run}/recipe.json"))
+        return dict(json.loads(store.get(f"runs/{run}/recipe.json")))
     except FileNotFoundError:
         names = run_names(store)
         there = f"there are {', '.join(names)}" if names else "it holds no run"
         raise UserError(f"run {run!r} is not in {store.uri}: {there}; --store names another store") from None
+
+
+def collect(store: Store, run: str) -> dict[str, Any]:
+    """All facts of a run (see the report's docstring for the keys). Raises UserError for an unknown run."""
+    bound = known(store, run)
     made = artifacts_of(store, run)
     events = read_events(store, run)
     books = account(events)

@@ -50,6 +50,7 @@ STATES = {
     "succeeded": ("✓", "good"),
     "running": ("▸", "going"),
     "failed": ("✕", "bad"),
+    "partial": ("◧", "paused"),
     "stopped": ("■", "paused"),
     "interrupted": ("!", "bad"),
 }

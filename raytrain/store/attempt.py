@@ -22,7 +22,7 @@ from raytrain.store.uri import Store
 
 HEARTBEAT_SECONDS = 3.0
 STALE_AFTER_SECONDS = 15.0  # five missed beats
-LOOK_EVERY = 4  # beats between two looks for a successor, where somebody wants to know
+LOOK_EVERY = 2  # beats between two looks for a successor or a request to stop, where somebody wants to know
 
 
 def newest(store: Store, run: str) -> int:
@@ -58,10 +58,15 @@ class Attempt:
     """A claimed attempt with its heartbeat; `release` ends it, and so does the end of the process."""
 
     def __init__(
-        self, store: Store, run: str, number: int, on_superseded: Callable[[Superseded], None] | None = None
+        self,
+        store: Store,
+        run: str,
+        number: int,
+        on_superseded: Callable[[Superseded], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self.store, self.run, self.number = store, run, number
-        self._on_superseded = on_superseded
+        self._on_superseded, self._on_stop = on_superseded, on_stop
         self._stop = threading.Event()
         self._beat(1)
         self._thread = threading.Thread(target=self._beat_often, name="raytrain-heartbeat", daemon=True)
@@ -77,8 +82,12 @@ class Attempt:
         say: Callable[[str], None] = lambda line: None,
         stale_after: float = STALE_AFTER_SECONDS,
         on_superseded: Callable[[Superseded], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> Attempt:
-        """Claims the next attempt of a run. `on_superseded` is called once, on a thread, if it is taken over later.
+        """Claims the next attempt of a run.
+
+        `on_superseded` is called once, on a thread, if the attempt is taken over later; `on_stop` likewise when
+        `request_stop` was called for it, wherever.
 
         If the last holder has neither ended nor is known dead, its heartbeat is watched for `stale_after` seconds:
         a beat means that it lives and raises Busy, silence means that the run is free. `take_over` does not ask.
@@ -90,7 +99,7 @@ class Attempt:
             claim = {"number": number + 1, "host": _host(), "pid": os.getpid(), "process": _process(os.getpid())}
             claim["at"] = time.time()
             if store.put_if_absent(_key(run, number + 1), json.dumps(claim).encode()):
-                return cls(store, run, number + 1, on_superseded)
+                return cls(store, run, number + 1, on_superseded, on_stop)
 
     def check(self) -> None:
         """Raises Superseded when a newer attempt owns the run."""
@@ -108,18 +117,24 @@ class Attempt:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             count += 1
             self._beat(count)
-            if self._on_superseded is not None and count % LOOK_EVERY == 0:
+            if count % LOOK_EVERY == 0:
                 self._look()
 
     def _look(self) -> None:
         try:
-            self.check()
+            if self._on_superseded is not None:
+                self.check()
+            asked = self._on_stop is not None and self.store.exists(_stop_key(self.run, self.number))
         except Superseded as error:
             self._stop.set()
-            if self._on_superseded is not None:
-                self._on_superseded(error)
+            assert self._on_superseded is not None
+            self._on_superseded(error)
+            return
         except Exception:  # a store that does not answer now is asked again at the next turn
-            pass
+            return
+        if asked and self._on_stop is not None:
+            told, self._on_stop = self._on_stop, None  # once; the beats go on until it has ended
+            told()
 
     def _beat(self, count: int) -> None:
         body = json.dumps({"count": count, "at": time.time()}).encode()
@@ -140,6 +155,11 @@ def ended(store: Store, run: str, number: int) -> str | None:
         return str(json.loads(store.get(f"runs/{run}/ended/{number:05d}.json"))["state"])
     except FileNotFoundError:
         return None
+
+
+def request_stop(store: Store, run: str, number: int) -> None:
+    """Asks the holder of an attempt, wherever it is, to end itself; it looks every few beats."""
+    store.put_if_absent(_stop_key(run, number), json.dumps({"at": time.time()}).encode())
 
 
 def alive(store: Store, run: str, number: int) -> bool:
@@ -178,6 +198,10 @@ def _heartbeat(store: Store, run: str, number: int) -> dict[str, Any] | None:
         return dict(json.loads(store.get(f"runs/{run}/heartbeats/{number:05d}.json")))
     except FileNotFoundError:
         return None
+
+
+def _stop_key(run: str, number: int) -> str:
+    return f"runs/{run}/stops/{number:05d}.json"
 
 
 def _key(run: str, number: int) -> str:

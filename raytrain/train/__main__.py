@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raytrain.errors import Superseded, UserError
+from raytrain.cli import run_as_command
+from raytrain.errors import UserError
 from raytrain.store.step import Task
 from raytrain.train.job import TrainJob
 from raytrain.train.parallel import World, join, leave
@@ -48,60 +48,54 @@ class ProcessGroup:
             raise failure
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m raytrain.train", description="Train a recipe's model.")
     parser.add_argument("recipe", help="path or URI of the recipe")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override, repeatable")
     parser.add_argument("--store", help="where runs are kept; else the recipe's, RAYTRAIN_STORE, ./store")
     parser.add_argument("--take-over", action="store_true", help="take the run over from a live attempt")
     options = parser.parse_args()
+    run_as_command(lambda: _take_part(options))
+
+
+def _take_part(options: argparse.Namespace) -> int:
     from raytrain import recipe as recipes
 
-    threads = 1
+    size = int(os.environ.get("WORLD_SIZE", "1"))
     try:
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        loaded = recipes.load(options.recipe, [*options.set, f"train.workers={size}"], options.store)
-        threads = loaded.train.threads
-    except UserError as error:
+        recipe = recipes.load(options.recipe, [*options.set, f"train.workers={size}"], options.store)
+    except UserError:
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    world = join(threads)
+            raise
+        return 1  # the first worker says why
+    world = join(recipe.train.threads)
     try:
-        return _take_part(loaded, world, options.take_over)
-    finally:
-        leave()
-
-
-def _take_part(recipe: Any, world: World, take_over: bool) -> int:
-    if world.rank > 0:
+        if world.rank == 0:
+            _first(recipe, world, options.take_over)
+            return 0
         job: TrainJob | None = world.tell(None)
         if job is None:  # the first worker had nothing to train, or gave up; it says why
             return 0
         from raytrain.train.worker import work
 
         return 0 if work(job, world.rank) else 1
-    return _first(recipe, world, take_over)
+    finally:
+        leave()
 
 
-def _first(recipe: Any, world: World, take_over: bool) -> int:
+def _first(recipe: Any, world: World, take_over: bool) -> None:
     from raytrain import runs
-    from raytrain.cli.live import Live
+    from raytrain.cli.live import Live, stop_here
 
     live, engine = Live(), ProcessGroup(world)
     try:
-        runs.execute(recipe, say=live.say, take_over=take_over, training=live.training, engine=engine)
-        return 0
-    except Superseded as error:
-        print(f"superseded: {error}", file=sys.stderr)
-        return 3
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        runs.execute(
+            recipe, say=live.say, take_over=take_over, training=live.training, engine=engine, on_stop=stop_here
+        )
     finally:
         if not engine.told:
             world.tell(None)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -99,3 +99,20 @@ def test_a_claim_on_another_machine_is_judged_by_its_heartbeat(store: Store) -> 
     taken = Attempt.claim(store, "r", stale_after=1.0)
     assert taken.number == 2
     taken.release("succeeded")
+
+
+def test_a_request_to_stop_reaches_the_holder_and_no_other_attempt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.05)
+    asked = threading.Event()
+    first = Attempt.claim(store, "r", on_stop=asked.set)
+    attempts.request_stop(store, "r", first.number)
+    attempts.request_stop(store, "r", first.number)  # asking twice is no error
+    assert asked.wait(10)
+    assert attempts.alive(store, "r", first.number)
+    first.release("stopped")
+    again = threading.Event()
+    second = Attempt.claim(store, "r", on_stop=again.set)
+    assert not again.wait(0.5)
+    second.release("succeeded")
