@@ -251,7 +251,12 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             parents={role: walk.made[name].id for role, name in step.parents.items()} or source_ids(walk.files),
             shards=result.shards,
             facts=result.facts,
-            cost={"seconds": seconds, "usd": seconds / 3600 * walk.price.usd_per_hour},
+            cost={
+                "seconds": seconds,
+                "usd": seconds / 3600 * walk.price.usd_per_hour,
+                "market": walk.price.market,
+                "run": walk.recipe.name,
+            },
         )
     walk.made[step.name] = found
     return found

@@ -21,7 +21,7 @@ from raytrain.corpus import select
 from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.errors import Superseded, UserError
-from raytrain.ledger import Ledger, price_of
+from raytrain.ledger import Ledger, as_event, price_of
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
 from raytrain.store import attempt as attempts
@@ -172,9 +172,8 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
     """The pretrain step with the books open: this machine is paid for from here to the end of it."""
     ledger = Ledger(walk.store, walk.recipe.name, walk.attempt.number, "driver", walk.engine.node())
     ledger.event("node_up", value={"instance": walk.price.instance, "market": walk.price.market})
-    ledger.event("price", value={"usd_per_hour": walk.price.usd_per_hour, "source": walk.price.source})
+    ledger.event("price", value=as_event(walk.price))
     ledger.flush()
-    start = time.time()
     try:
         if training is None:
             pipeline.carry_out(walk, step)
@@ -183,7 +182,6 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
             with training(walk.store, name, number, usd, journal.say):
                 pipeline.carry_out(walk, step)
     finally:
-        ledger.phase("provision", start, time.time())
         ledger.event("node_down")
         ledger.close()
 

@@ -108,16 +108,15 @@ def _name(event: Mapping[str, Any]) -> Name:
 
 
 def _uptime(events: list[Mapping[str, Any]]) -> list[tuple[float, float]]:
-    """Disjoint intervals in which a node was paid for: node_up to node_down, or to its last sign of life."""
+    """Disjoint intervals in which a node was paid for: from node_up to its last sign of life, commonly node_down."""
     spans: list[tuple[float, float]] = []
     by_attempt: dict[int, list[Mapping[str, Any]]] = {}
     for event in events:
         by_attempt.setdefault(event["attempt"], []).append(event)
     for group in by_attempt.values():
         ups = [e["ts"] for e in group if e["kind"] == "node_up"]
-        downs = [e["ts"] for e in group if e["kind"] == "node_down"]
         start = min(ups or [e["ts"] for e in group])
-        end = max(downs or [e["ts"] for e in group])
+        end = max(e["ts"] for e in group)
         spans.append((start, max(start, end)))
     merged: list[tuple[float, float]] = []
     for start, end in sorted(spans):
@@ -144,7 +143,7 @@ def _partition(
             phase = "wasted" if _name(event) in wasted else "step"
             value = event["value"]
             intervals.append((event["ts"] - value["seconds"], event["ts"], (int(event["attempt"]), 99), phase))
-    intervals += _recoveries(events)
+    intervals += _holds(events) + _recoveries(events)
     intervals.sort()
     cuts = sorted({t for start, end, _, _ in intervals for t in (start, end)} | {t for span in uptime for t in span})
     starts = [span[0] for span in uptime]
@@ -165,6 +164,19 @@ def _partition(
     return spent
 
 
+def _holds(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tuple[int, int], str]]:
+    """While a driver holds its node, what nobody names is provision: from its node_up (which says what the node is)
+    to its node_down, or to the attempt's last word when it died."""
+    held = []
+    for up in events:
+        if up["kind"] == "node_up" and up.get("value"):
+            same = [e for e in events if e["attempt"] == up["attempt"]]
+            downs = [e["ts"] for e in same if e["kind"] == "node_down" and e["writer"] == up["writer"]]
+            end = max(downs or [e["ts"] for e in same])
+            held.append((up["ts"], end, (int(up["attempt"]), _FINER["provision"]), "provision"))
+    return held
+
+
 def _recoveries(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tuple[int, int], str]]:
     """The gaps before a leg that was not the first: from the last step taken before it to its restore.
 
@@ -172,11 +184,16 @@ def _recoveries(events: list[Mapping[str, Any]]) -> list[tuple[float, float, tup
     """
     gaps = []
     steps = [e["ts"] for e in events if e["kind"] == "step"]
+    begins: dict[int, float] = {}
+    for event in events:
+        begins.setdefault(int(event["attempt"]), event["ts"])
     for event in events:
         if event["kind"] == "restore":
             before = [ts for ts in steps if ts < event["ts"]]
-            if before:
-                gaps.append((max(before), event["ts"], (int(event["attempt"]), _FINER["recovery"]), "recovery"))
+            if before:  # cut where attempts begin: a newer attempt's gap must not hide what an older one named
+                cuts = sorted((max(ts, max(before)), n) for n, ts in begins.items() if ts < event["ts"])
+                for (start, attempt), (end, _) in itertools.pairwise([*cuts, (event["ts"], 0)]):
+                    gaps.append((start, end, (attempt, _FINER["recovery"]), "recovery"))
     return gaps
 
 

@@ -40,6 +40,10 @@ class Price:
     usd_per_hour: float
     source: str
     stale_days: int
+    dated: datetime.date | None = None
+    """The day of the quotation; None for a figure that the user gave."""
+    watts: float | None = None
+    """What an owned node draws, as the user estimates it."""
 
 
 def table() -> dict[str, Any]:
@@ -53,7 +57,8 @@ def price_of(section: PriceSection, today: datetime.date | None = None) -> Price
     if section.usd_per_hour is not None:
         return Price(section.instance, section.market, section.usd_per_hour, "recipe", 0)
     if section.instance == "owned":
-        return Price("owned", "owned", section.watts / 1000 * section.usd_per_kwh, "watts x usd_per_kwh", 0)
+        usd = section.watts / 1000 * section.usd_per_kwh
+        return Price("owned", "owned", usd, "watts x usd_per_kwh", 0, watts=section.watts)
     known = table()
     rows = known["instances"]
     if section.instance not in rows:
@@ -68,4 +73,15 @@ def price_of(section: PriceSection, today: datetime.date | None = None) -> Price
     if row.get(key) is None:
         raise UserError(f"cost.market: no {section.market} price is known for {section.instance!r}; give usd_per_hour")
     age = (today or datetime.date.today()) - row["date"]
-    return Price(section.instance, section.market, float(row[key]), row["source"], max(0, age.days - STALE_DAYS))
+    stale = max(0, age.days - STALE_DAYS)
+    return Price(section.instance, section.market, float(row[key]), row["source"], stale, row["date"])
+
+
+def as_event(price: Price) -> dict[str, Any]:
+    """The value of a `price` event: what a node costs from now on, and how that is known."""
+    value: dict[str, Any] = {"usd_per_hour": price.usd_per_hour, "source": price.source}
+    if price.dated is not None:
+        value["dated"] = price.dated.isoformat()
+    if price.watts is not None:
+        value["watts"] = price.watts
+    return value

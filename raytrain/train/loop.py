@@ -167,7 +167,8 @@ class Run:
             }
             done = self.checkpoints.save(self.step, self.state(), facts)
         if done is not None:
-            self.books.note("checkpoint", self.step, prefix=done.prefix)
+            size = sum(entry["bytes"] for entry in done.manifest["files"].values())
+            self.books.note("checkpoint", self.step, prefix=done.prefix, bytes=size)
         self.books.ledger.flush()
 
     def restore(self) -> None:
@@ -181,7 +182,7 @@ class Run:
                 self.prove(found)
         if self.world.rank == 0:
             check(self.store, self.job.run, self.job.attempt)
-        self.books.note("restore", self.step, workers=self.world.size)
+        self.books.note("restore", self.step, workers=self.world.size, max_steps=self.max_steps)
         self.books.ledger.flush()
 
     def prove(self, found: Checkpoint) -> None:
