@@ -25,7 +25,8 @@ def find(name: str) -> Path:
     """The program's path. Raises UserError with the remedy where it is absent."""
     found = _beside_python(name) or shutil.which(name)
     if found is None:
-        raise UserError(f"{name}: program not found; {_REMEDIES.get(name, "pip install 'raytrain[services]'")}")
+        remedy = _REMEDIES.get(name, "pip install 'raytrain[services]'")
+        raise UserError(f"{name}: program not found; {remedy}")
     return Path(found)
 
 
