@@ -1,15 +1,19 @@
 """One step of a recipe as a program: `python -m raytrain.step tokenize RECIPE [--set a.b=c] [--store URI]`.
 
 Carries out the steps before it where they are missing, as flows and job schedulers expect. It ends like the
-`raytrain` command: the same lines, the same exit codes.
+`raytrain` command: the same lines, the same exit codes. One more, 75, the schedulers' word for "try again later"
+(EX_TEMPFAIL): another attempt is alive, perhaps the orphan of a cluster that just died.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 
 from raytrain.cli import run_as_command
+from raytrain.errors import Busy
 
 
 def main() -> None:
@@ -32,14 +36,18 @@ def carry_out(options: argparse.Namespace) -> None:
 
     recipe = recipes.load(options.recipe, options.set, options.store)
     live = Live()
-    result = runs.execute(
-        recipe,
-        say=live.say,
-        until=None if options.name == "all" else options.name,
-        training=live.training,
-        on_superseded=give_way,
-        on_stop=stop_here,
-    )
+    try:
+        result = runs.execute(
+            recipe,
+            say=live.say,
+            until=None if options.name == "all" else options.name,
+            training=live.training,
+            on_superseded=give_way,
+            on_stop=stop_here,
+        )
+    except Busy as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     if result["state"] == "succeeded":
         result = deliver(Store(recipe.store), recipe.name, live.say)
     print(json.dumps(result, default=str))

@@ -87,7 +87,17 @@ def format_of(path: str) -> Format | None:
     return ENDINGS.get(dot + ending) if stem else None
 
 
-def _of_source(index: int, source: Source, store: Store, say: Callable[[str], None]) -> list[SourceFile]:
+def listing_digest(sources: Sequence[Source]) -> str:
+    """What lies in the sources by listing alone: 16 hex digits over (source, uri, size, version) of their files.
+
+    No content is read. Equal digests mean equal objects; a file that was written anew with equal content differs.
+    """
+    rows = [[s.name, *row[:4]] for i, s in enumerate(sources) for row in _listed(i, s)[0]]
+    return digest(sorted(rows))
+
+
+def _listed(index: int, source: Source) -> tuple[list[tuple[str, str, int, str, Format]], int]:
+    """A source's files of a known format, and how many were passed over."""
     where = f"sources[{index}] ({source.name})"
     try:
         found = list(walk_files(source.uri))
@@ -105,10 +115,16 @@ def _of_source(index: int, source: Source, store: Store, say: Callable[[str], No
             f"{where}: {source.uri} holds {len(found)} files, none of a known format "
             f"({', '.join(ENDINGS)}, also .gz and .zst); set sources[{index}].format"
         )
+    return known, len(found) - len(known)
+
+
+def _of_source(index: int, source: Source, store: Store, say: Callable[[str], None]) -> list[SourceFile]:
+    where = f"sources[{index}] ({source.name})"
+    known, passed_over = _listed(index, source)
     if not any(size for _, _, size, _, _ in known):
         raise UserError(f"{where}: every file of {source.uri} is empty; put text there or drop the source")
-    if len(known) < len(found):
-        say(f"{source.name}: {len(found) - len(known)} files of unknown format are passed over")
+    if passed_over:
+        say(f"{source.name}: {passed_over} files of unknown format are passed over")
     cache_key = f"cache/inventory/{digest(source.uri)}.json"
     cache = _load(store, cache_key)
     hashes = _hashes(where, known, cache, say)

@@ -1,0 +1,21 @@
+"""From a model to figures: the whole run to its end, with report and exported model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.following import RECIPE, stop_on_cancel, walk
+
+
+@flow(name="evaluate", on_cancellation=[stop_on_cancel])
+def evaluate(recipe: str = RECIPE, overrides: tuple[str, ...] = (), store: str | None = None) -> Any:
+    """Ends a run: evaluation, report, exported model; what is missing before them is made first.
+
+    Args:
+        recipe: path (from RAYTRAIN_ROOT) or URI of the recipe
+        overrides: changes such as train.max_steps=500
+        store: where runs are kept; wins over the recipe's and over RAYTRAIN_STORE
+    """
+    return walk(recipe, overrides, store, ["evaluate"])

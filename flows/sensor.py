@@ -1,0 +1,44 @@
+"""Looks whether a recipe's sources hold new objects, and starts a curation if so. Holds no state of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.deployments import run_deployment
+from prefect.runtime import deployment
+
+from flows.following import RECIPE, check_server, failed, in_store, order
+from raytrain.errors import UserError
+
+
+@flow(name="sensor")
+def sensor(recipe: str = RECIPE, overrides: tuple[str, ...] = (), store: str | None = None) -> Any:
+    """Starts `curate` with snapshot=true unless what lies in the sources now has been curated.
+
+    A listing is all that it reads. The digest of the listing names the run and the flow run that it starts, so that
+    looking twice starts one.
+
+    Args:
+        recipe: path (from RAYTRAIN_ROOT) or URI of the recipe whose sources are watched
+        overrides: changes of the recipe
+        store: where runs are kept; wins over the recipe's and over RAYTRAIN_STORE
+    """
+    log = get_run_logger()
+    try:
+        check_server()
+        found = order(recipe, overrides, store, snapshot=True)
+    except UserError as error:
+        return failed(str(error))
+    if in_store(found.store, found.run, "select"):
+        log.info("nothing new: %s is curated", found.run)
+        return {"run": found.run, "started": False}
+    started = run_deployment(
+        f"curate/{deployment.name or 'local'}",
+        parameters={"recipe": recipe, "overrides": list(overrides), "store": store, "snapshot": True},
+        timeout=0,
+        as_subflow=False,
+        idempotency_key=found.run,
+    )
+    log.info("new objects: curation %s is flow run %s", found.run, started.name)
+    return {"run": found.run, "started": True}

@@ -1,0 +1,1 @@
+"""Many small runs and the law that fits them, as one Ray job."""
