@@ -8,15 +8,12 @@ any facts give a page, and no text from a document is ever read as markup.
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import yaml
@@ -41,6 +38,7 @@ from raytrain.observe.charts import (
     size,
     text,
 )
+from raytrain.observe.page import Markup, columns, details, figure, grid, page, panel, table, tile
 
 Facts = Mapping[str, Any]
 GROUPS = ("source", "domain", "licence", "origin", "language")
@@ -70,10 +68,6 @@ PHASES = {  # phase: its colour, and what it means
 }
 
 
-class Markup(str):
-    """Text that is HTML already."""
-
-
 def render(facts: Facts) -> str:
     """The page. Never raises for facts of an unexpected shape: they cost their own section, not the page."""
     drawn = [(s, _draw(s, facts)) for s in SECTIONS]
@@ -87,7 +81,8 @@ def render(facts: Facts) -> str:
     if missing:
         items = "".join(f"<li>{m}</li>" for m in missing)
         body += f'<section id="absent"><h2>Not here yet</h2><ul class="absent">{items}</ul></section>'
-    return _page(facts, f"{_safely(_header, facts)}<nav>{links}</nav><main>{body}</main>{_footer(facts)}")
+    whole = f"{_safely(_header, facts)}<nav>{links}</nav><main>{body}</main>{_footer(facts)}"
+    return page(facts.get("run") or "run", whole)
 
 
 @dataclass(frozen=True)
@@ -112,78 +107,7 @@ def _safely(draw: Callable[[Facts], str], facts: Facts) -> str:
         return f'<p class="undrawn">This part could not be drawn: {text(clip(repr(error), 200))}.</p>'
 
 
-def _page(facts: Facts, body: str) -> str:
-    style, script = _asset("report.css"), _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{text(facts.get('run') or 'run')} · raytrain</title><style>{style}</style></head>"
-        f'<body>{body}<div id="tip" hidden></div><script>{script}</script></body></html>\n'
-    )
-
-
-def _asset(name: str) -> str:
-    return (files("raytrain.observe") / name).read_text(encoding="utf-8")
-
-
 # -- pieces ---------------------------------------------------------------------------------------------------------
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], numeric: Iterable[int] = (), kind: str = "") -> str:
-    """A table; cells are escaped unless they are Markup, those of `numeric` columns stand to the right. `kind` is a
-    class of report.css that says how it fits a phone."""
-    right = set(numeric)
-
-    def cell(tag: str, index: int, value: object) -> str:
-        inner = value if isinstance(value, Markup) else text(value)
-        return f"<{tag}{' class=n' if index in right else ''}>{inner}</{tag}>"
-
-    head = "".join(cell("th", i, h) for i, h in enumerate(heads))
-    body = "".join(f"<tr>{''.join(cell('td', i, v) for i, v in enumerate(row))}</tr>" for row in rows)
-    if not body:
-        return ""
-    return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _figure(title: str, note: str, lines: Sequence[Line], views: Sequence[tuple[str, str]], key: str = "") -> str:
-    """A chart with its title, its figure at the right, and a button for each of its views (name, SVG)."""
-    views = [(name, svg) for name, svg in views if svg]
-    if not views:
-        return ""
-    buttons = "".join(
-        f'<button type="button" aria-pressed="{"false" if k else "true"}">{text(name)}</button>'
-        for k, (name, _) in enumerate(views)
-    )
-    switch = f'<div class="switch" role="group" aria-label="scale">{buttons}</div>' if len(views) > 1 else ""
-    boxes = "".join(f'<div class="view"{" hidden" if k else ""}>{svg}</div>' for k, (_, svg) in enumerate(views))
-    return (
-        f'<figure class="chart" data-tip="{charts.tip_data(lines)}"><figcaption><b>{text(title)}</b>'
-        f'<span class="note">{text(note)}</span></figcaption><div class="keys">{key}{switch}</div>{boxes}</figure>'
-    )
-
-
-def _panel(title: str, body: str, note: str = "") -> str:
-    small = f'<span class="note">{text(note)}</span>' if note else ""
-    return f'<div class="panel"><h3>{text(title)}{small}</h3>{body}</div>' if body else ""
-
-
-def _details(summary: str, body: str) -> str:
-    return f"<details><summary>{text(summary)}</summary>{body}</details>"
-
-
-def _grid(kind: str, parts: Iterable[str]) -> str:
-    inner = "".join(parts)
-    return f'<div class="grid {kind}">{inner}</div>' if inner else ""
-
-
-def _columns(parts: Iterable[str]) -> str:
-    """Panels of unequal height, one under another in as many columns as there is room for."""
-    inner = "".join(parts)
-    return f'<div class="masonry">{inner}</div>' if inner else ""
 
 
 def _rows(value: Any) -> list[Facts]:
@@ -207,7 +131,7 @@ def _header(facts: Facts) -> str:
         when = datetime.datetime.fromtimestamp(created, datetime.UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
     version = f"raytrain {facts['version']}" if facts.get("version") else ""
     small = " · ".join(text(part) for part in (when, version) if part)
-    tiles = "".join(_tile(*tile) for tile in _tiles(facts) if tile[1] != MISSING)
+    tiles = "".join(tile(*one) for one in _tiles(facts) if one[1] != MISSING)
     sha = mapping(facts.get("model")).get("parameter_sha256")
     seal = f'<p class="seal">parameters sha256 <code>{text(sha)}</code></p>' if sha else ""
     return (
@@ -267,10 +191,6 @@ def _comparison(facts: Facts) -> str:
         return ""
     note = "Bits per byte of held-out text; less is better. The model's own size is not counted."
     return f'<div class="comparison">{charts.bars(rows, label="bits per byte")}<p class="note">{note}</p></div>'
-
-
-def _tile(name: str, value: str, note: str) -> str:
-    return f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(note)}</small></dd></div>"
 
 
 def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
@@ -363,8 +283,8 @@ def _training(facts: Facts) -> str:
     curve = _curve(facts)
     if not curve:
         return ""
-    large = _grid("wide", [_loss_chart(curve), _validation_chart(facts, curve)])
-    return large + _grid("small", _multiples(curve)) + _skipped(curve)
+    large = grid("wide", [_loss_chart(curve), _validation_chart(facts, curve)])
+    return large + grid("small", _multiples(curve)) + _skipped(curve)
 
 
 def _tokens_at(curve: Sequence[Step]) -> Callable[[float], str]:
@@ -405,7 +325,7 @@ def _loss_chart(curve: Sequence[Step]) -> str:
     ]
     last = significant(smoothed[-1][1], 4) if smoothed else MISSING
     key = charts.legend([("each step", "one faint", ""), ("smoothed", "one", last)])
-    return _figure("Training loss", "nats per token, by step and tokens", lines, views, key)
+    return figure("Training loss", "nats per token, by step and tokens", lines, views, key)
 
 
 def _validation_chart(facts: Facts, curve: Sequence[Step]) -> str:
@@ -428,7 +348,7 @@ def _validation_chart(facts: Facts, curve: Sequence[Step]) -> str:
         lines, label="bits per byte on held-out text", height=260, levels=rivals, x_note=_tokens_at(curve)
     )
     key = charts.legend((n.name, n.style, significant(n.points[-1][1], 4)) for n in lines)
-    return _figure("Validation", "bits per byte", lines, [("linear", svg)], key)
+    return figure("Validation", "bits per byte", lines, [("linear", svg)], key)
 
 
 def _multiples(curve: Sequence[Step]) -> list[str]:
@@ -445,7 +365,7 @@ def _multiples(curve: Sequence[Step]) -> list[str]:
         if not steady and len(raw) > 20:
             lines = [Line("each step", raw, "one faint"), Line("smoothed", charts.smooth(raw), "one")]
         svg = charts.line_chart(lines, label=f"{title}, {unit}", height=130, from_zero=True, y_format=show)
-        return _figure(title, unit, lines, [("linear", svg)])
+        return figure(title, unit, lines, [("linear", svg)])
 
     workers = points(lambda p: p.workers)
     figures = [
@@ -483,18 +403,18 @@ def _peeks(facts: Facts) -> str:
     prompts = list(dict.fromkeys(str(row.get("prompt")) for p in peeks for row in _rows(p.get("prompts"))))
     cards = []
     for prompt in prompts:
-        columns = []
+        steps = []
         for peek in peeks:
             row = next((r for r in _rows(peek.get("prompts")) if str(r.get("prompt")) == prompt), None)
             step = number_or(peek.get("step"), 0)
             name = "untrained" if step == 0 else f"step {count(step)}" + (", end" if step == last else "")
             guesses = "".join(_guess(pair) for pair in (row or {}).get("next") or ())
-            columns.append(f"<div><h4>{text(name)}</h4><ol>{guesses}</ol></div>")
+            steps.append(f"<div><h4>{text(name)}</h4><ol>{guesses}</ol></div>")
         cards.append(
             f'<div class="panel peek"><h3>{text(prompt)} <em>…</em></h3>'
-            f'<div class="columns">{"".join(columns)}</div></div>'
+            f'<div class="columns">{"".join(steps)}</div></div>'
         )
-    return _grid("pair", cards)
+    return grid("pair", cards)
 
 
 def _guess(pair: Any) -> str:
@@ -517,7 +437,7 @@ def _samples(facts: Facts) -> str:
         f"{text(clip(s.get('text', ''), 2000))}</p></blockquote>"
         for s in _rows(facts.get("samples"))
     ]
-    return _grid("pair", cards)
+    return grid("pair", cards)
 
 
 def _evaluation(facts: Facts) -> str:
@@ -525,8 +445,8 @@ def _evaluation(facts: Facts) -> str:
     domains = [(str(k), v) for k, value in mapping(found.get("domains")).items() if (v := real(value)) is not None]
     domains.sort(key=lambda item: item[1])
     by_domain = charts.bars([Bar(k, v, f"{v:.3f}") for k, v in domains], label="bits per byte by domain")
-    panels = [_panel("Bits per byte by domain", by_domain, "less is better"), _choice(mapping(found.get("choice")))]
-    return _grid("pair", panels)
+    panels = [panel("Bits per byte by domain", by_domain, "less is better"), _choice(mapping(found.get("choice")))]
+    return grid("pair", panels)
 
 
 def _choice(task: Facts) -> str:
@@ -546,8 +466,10 @@ def _choice(task: Facts) -> str:
         "The first part of a held-out document, and four continuations from the same domain: how often the "
         "document's own is the likeliest. The band is Wilson's 95 % interval."
     )
-    table = _table(("domain", "asked", "right"), rows, (1, 2))
-    return _panel("Continuation task", f'<p class="figure">{text(words)}</p>{picture}<p class="note">{note}</p>{table}')
+    by_domain = table(("domain", "asked", "right"), rows, (1, 2))
+    return panel(
+        "Continuation task", f'<p class="figure">{text(words)}</p>{picture}<p class="note">{note}</p>{by_domain}'
+    )
 
 
 # -- data -----------------------------------------------------------------------------------------------------------
@@ -564,8 +486,8 @@ def _funnel(facts: Facts) -> str:
     picture = charts.waterfall(rows, label="documents and bytes left after each step")
     kept = rows[-1][1] / rows[0][1] if rows[0][1] else 0
     key = charts.legend([("documents", "one", ""), ("bytes", "two", ""), ("lost in the step", "hatched", "")])
-    panel = _panel("What is left after each step", key + picture, f"{percent(kept)} of documents kept")
-    return panel + _columns([_split(corpus), _quarantine(facts), _tokens(facts)])
+    drawn = panel("What is left after each step", key + picture, f"{percent(kept)} of documents kept")
+    return drawn + columns([_split(corpus), _quarantine(facts), _tokens(facts)])
 
 
 def _split(corpus: Facts) -> str:
@@ -580,8 +502,8 @@ def _split(corpus: Facts) -> str:
                 count(len(mapping(part.get("sources"))) or None),
             )
         )
-    return _panel(
-        "Split", _table(("part", "documents", "bytes", "sources"), rows, (1, 2, 3)), "by clusters of near-duplicates"
+    return panel(
+        "Split", table(("part", "documents", "bytes", "sources"), rows, (1, 2, 3)), "by clusters of near-duplicates"
     )
 
 
@@ -599,8 +521,8 @@ def _quarantine(facts: Facts) -> str:
         else ""
     )
     heads = ("reason", "records", "sources") if where else ("reason", "records")
-    shown = _table(heads, [row[: len(heads)] for row in rows], (1,)) or "<p>Every record could be read.</p>"
-    return _panel("Quarantine", shown + note, "records that could not be read") if found or note else ""
+    shown = table(heads, [row[: len(heads)] for row in rows], (1,)) or "<p>Every record could be read.</p>"
+    return panel("Quarantine", shown + note, "records that could not be read") if found or note else ""
 
 
 def _tokens(facts: Facts) -> str:
@@ -619,7 +541,7 @@ def _tokens(facts: Facts) -> str:
     words = f"{short(total)} for training, {short(held.get('tokens'))} held out; "
     words += f"vocabulary {count(coder.get('vocab_size'))}"
     sha = f'<p class="note">tokenizer sha256 {_hash(coder.get("sha256"))}</p>' if coder.get("sha256") else ""
-    return _panel("Tokens", f'<p class="figure">{text(words)}</p>{drawn}{sha}', per)
+    return panel("Tokens", f'<p class="figure">{text(words)}</p>{drawn}{sha}', per)
 
 
 def _reasons(facts: Facts) -> str:
@@ -644,8 +566,8 @@ def _reasons(facts: Facts) -> str:
     ]
     idle = [name for name, n, _, _ in counted if not n]
     never = f'<p class="note">Never used: {text(", ".join(idle))}.</p>' if idle else ""
-    table = _table(("reason", "documents", "sole", "bytes", ""), rows, (1, 2, 3), "last-aside")
-    return f'<div class="panel reasons">{table}{never}</div>' if counted else ""
+    counts = table(("reason", "documents", "sole", "bytes", ""), rows, (1, 2, 3), "last-aside")
+    return f'<div class="panel reasons">{counts}{never}</div>' if counted else ""
 
 
 def _twofold(whole: float, part: float, most: float) -> str:
@@ -670,9 +592,9 @@ def _groups(facts: Facts) -> str:
                 was = rows.get(str(value), (0.0, 0.0))
                 volume = number_or(mapping(held).get("bytes"), 0)
                 rows[str(value)] = (volume, was[1]) if side == 0 else (was[0], volume)
-        panels.append(_panel(name.capitalize(), charts.shares(_ratios(rows), label=f"shares of bytes by {name}")))
+        panels.append(panel(name.capitalize(), charts.shares(_ratios(rows), label=f"shares of bytes by {name}")))
     key = charts.legend([("before", "before", ""), ("after", "one", "")])
-    return key + _columns(panels) if any(panels) else ""
+    return key + columns(panels) if any(panels) else ""
 
 
 def _ratios(rows: Mapping[str, tuple[float, float]]) -> list[tuple[str, float, float]]:
@@ -689,7 +611,7 @@ def _ratios(rows: Mapping[str, tuple[float, float]]) -> list[tuple[str, float, f
 def _rejected(facts: Facts) -> str:
     drawn = [_rejected_one(row) for row in _rows(facts.get("rejected"))[:MOST_REJECTED]]
     more = drawn[OPEN_REJECTED:]
-    return "".join(drawn[:OPEN_REJECTED]) + (_details(f"{len(more)} more", "".join(more)) if more else "")
+    return "".join(drawn[:OPEN_REJECTED]) + (details(f"{len(more)} more", "".join(more)) if more else "")
 
 
 def _rejected_one(row: Facts) -> str:
@@ -740,10 +662,10 @@ def _time(facts: Facts) -> str:
         for p in parts
     ]
     nodes = mapping(books.get("nodes"))
-    by_node = _table(("node", "up"), [(n, duration(s)) for n, s in nodes.items()], (1,)) if len(nodes) > 1 else ""
+    by_node = table(("node", "up"), [(n, duration(s)) for n, s in nodes.items()], (1,)) if len(nodes) > 1 else ""
     bar = charts.stacked_bar(parts, label="paid time by phase")
-    left = _panel("Paid time by phase", bar + _table(("phase", "time", "share", "cost"), rows, (1, 2, 3), "last-aside"))
-    return _grid("pair", [left, f"<div>{_panel('Bill', _bill(facts))}{_panel('Nodes', by_node)}</div>"])
+    left = panel("Paid time by phase", bar + table(("phase", "time", "share", "cost"), rows, (1, 2, 3), "last-aside"))
+    return grid("pair", [left, f"<div>{panel('Bill', _bill(facts))}{panel('Nodes', by_node)}</div>"])
 
 
 def _bill(facts: Facts) -> str:
@@ -759,7 +681,7 @@ def _bill(facts: Facts) -> str:
     if real(price.get("usd_per_hour")) is not None:
         named = ", ".join(dict.fromkeys(str(price[k]) for k in ("instance", "market", "source") if price.get(k)))
         rows.append((Markup(f"one node for an hour<small>{text(named)}</small>"), money(price["usd_per_hour"])))
-    return _table(("cost", "US dollars"), rows, (1,))
+    return table(("cost", "US dollars"), rows, (1,))
 
 
 def _lineage(facts: Facts) -> str:
@@ -798,7 +720,7 @@ def _lineage(facts: Facts) -> str:
         )
         for k in order
     ]
-    full = _details("Prefixes, checksums and parents", _table(("step", "prefix", "sha256", "from"), rows))
+    full = details("Prefixes, checksums and parents", table(("step", "prefix", "sha256", "from"), rows))
     return f'<div class="panel">{charts.lineage(nodes, edges, label="which step read what")}</div>{full}'
 
 
@@ -809,7 +731,7 @@ def _recipe(facts: Facts) -> str:
     plain = json.loads(json.dumps(recipe, default=str))
     body = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
     bound = f", bound as {facts['recipe_hash']}" if facts.get("recipe_hash") else ""
-    return _details(f"The recipe as it was resolved{bound}", f"<pre>{text(body)}</pre>")
+    return details(f"The recipe as it was resolved{bound}", f"<pre>{text(body)}</pre>")
 
 
 def _events(facts: Facts) -> str:
@@ -830,8 +752,8 @@ def _events(facts: Facts) -> str:
         )
         for e in events
     ]
-    shown = _table(("after", "what", "step", ""), rows, (0, 2), "flowing")
-    return _details(f"{count(len(times))} events", shown) if len(rows) > 12 else shown
+    shown = table(("after", "what", "step", ""), rows, (0, 2), "flowing")
+    return details(f"{count(len(times))} events", shown) if len(rows) > 12 else shown
 
 
 def _footer(facts: Facts) -> str:
