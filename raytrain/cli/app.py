@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from raytrain.cli import cluster, control, metrics, scaling
+from raytrain.cli.options import JsonOption, RunArgument, StoreOption, end, open_store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,24 +18,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the data of a run.")
 app.add_typer(data_app, name="data")
-
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Where runs are kept: a folder or a URI. [env RAYTRAIN_STORE, ./store]")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
-
-
-def open_store(uri: str | None) -> Any:
-    """The store that --store, RAYTRAIN_STORE or the working directory names."""
-    from raytrain.store import Store
-
-    return Store(uri or os.environ.get("RAYTRAIN_STORE") or "./store")
-
-
-def _end(as_json: bool, value: dict[str, Any]) -> None:
-    if as_json:
-        print(json.dumps(value, default=str), flush=True)
 
 
 @app.command()
@@ -68,7 +51,7 @@ def run(
         from raytrain.cli.results import deliver
 
         result = deliver(open_store(loaded.store), loaded.name, live.say)
-    _end(as_json, result)
+    end(as_json, result)
 
 
 @app.command()
@@ -83,7 +66,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
             print(f"{row['run']:<32} {row['state']}")
         if not rows:
             print(f"no run in {place.uri}")
-    _end(as_json, {"store": place.uri, "runs": rows})
+    end(as_json, {"store": place.uri, "runs": rows})
 
 
 @app.command()
@@ -96,7 +79,7 @@ def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = Fals
     facts = short(collect(open_store(store), run))
     if not as_json:
         print(table(facts))
-    _end(as_json, facts)
+    end(as_json, facts)
 
 
 @data_app.command("at")
@@ -115,7 +98,7 @@ def data_at(
             print(f"sequence {s['sequence']} (microbatch {s['microbatch']}): {s['domain']}, pass {s['pass']}")
             for d in s["documents"]:
                 print(f"  {d['doc_id']}  {d['source']}/{d['file']}#{d['record']}  {d['tokens']} tokens  {d['licence']}")
-    _end(as_json, found)
+    end(as_json, found)
 
 
 @app.command()
@@ -135,7 +118,7 @@ def generate(
     text = continue_text(open_store(store), run, prompt, max_tokens, temperature, top_p, seed)
     if not as_json:
         print(prompt + text)
-    _end(as_json, {"run": run, "prompt": prompt, "text": text})
+    end(as_json, {"run": run, "prompt": prompt, "text": text})
 
 
 @app.command()
@@ -151,7 +134,7 @@ def export(
     folder = export_model(open_store(store), run, to or f"./{run}-model")
     if not as_json:
         print(f"model written to {folder}; transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r})")
-    _end(as_json, {"run": run, "path": str(folder)})
+    end(as_json, {"run": run, "path": str(folder)})
 
 
 @app.command()
@@ -167,7 +150,7 @@ def report(
     path = write_report(open_store(store), run, to or f"./{run}-report.html")
     if not as_json:
         print(f"report written to {path}")
-    _end(as_json, {"run": run, "path": str(path)})
+    end(as_json, {"run": run, "path": str(path)})
 
 
 @app.command()
@@ -179,13 +162,10 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     if not as_json:
         for f in findings:
             print(f"{'ok  ' if f['ok'] else 'BAD '} {f['check']:<10} {f['text']}")
-    _end(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
+    end(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
     if not all(f["ok"] for f in findings):
         raise typer.Exit(1)
 
-
-# Each module adds a group of commands to this app; they import nothing heavy before a command runs.
-from raytrain.cli import cluster, control, metrics, scaling  # noqa: E402
 
 for module in (control, cluster, metrics, scaling):
     module.register(app)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Where runs are kept: a folder or a URI. [env RAYTRAIN_STORE, ./store]")
-]
+from raytrain.cli.options import RunArgument, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from raytrain.store import Store
+
 ENDED = {"succeeded": 0, "partial": 0, "failed": 1, "interrupted": 1, "stopped": 130}
 POLL_SECONDS = 1.0
 BETWEEN_SECONDS = 20.0  # an attempt that came as far as was asked may be followed by the next step's
@@ -100,7 +101,7 @@ def attach(run: RunArgument, store: StoreOption = None) -> None:
     raise typer.Exit(ENDED[state])
 
 
-def _is_over(place: Any, run: str) -> bool:
+def _is_over(place: Store, run: str) -> bool:
     """True when no attempt is at work, nor likely to follow at once."""
     from raytrain.observe.collect import state_of
 
@@ -110,9 +111,8 @@ def _is_over(place: Any, run: str) -> bool:
     return state != "running"
 
 
-def _store_with(uri: str | None, run: str) -> Any:
+def _store_with(uri: str | None, run: str) -> Store:
     """The store, which must hold the run."""
-    from raytrain.cli.app import open_store
     from raytrain.observe.collect import known
 
     place = open_store(uri)
