@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from raytrain.cli import cluster, control, metrics, scaling
-from raytrain.cli.options import JsonOption, RunArgument, StoreOption, end, open_store
+from raytrain.cli.options import JsonOption, RunArgument, StoreOption, open_store, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +51,7 @@ def run(
         from raytrain.cli.results import deliver
 
         result = deliver(open_store(loaded.store), loaded.name, live.say)
-    end(as_json, result)
+    print_json(as_json, result)
 
 
 @app.command()
@@ -66,7 +66,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
             print(f"{row['run']:<32} {row['state']}")
         if not rows:
             print(f"no run in {place.uri}")
-    end(as_json, {"store": place.uri, "runs": rows})
+    print_json(as_json, {"store": place.uri, "runs": rows})
 
 
 @app.command()
@@ -79,7 +79,7 @@ def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = Fals
     facts = short(collect(open_store(store), run))
     if not as_json:
         print(table(facts))
-    end(as_json, facts)
+    print_json(as_json, facts)
 
 
 @data_app.command("at")
@@ -98,7 +98,7 @@ def data_at(
             print(f"sequence {s['sequence']} (microbatch {s['microbatch']}): {s['domain']}, pass {s['pass']}")
             for d in s["documents"]:
                 print(f"  {d['doc_id']}  {d['source']}/{d['file']}#{d['record']}  {d['tokens']} tokens  {d['licence']}")
-    end(as_json, found)
+    print_json(as_json, found)
 
 
 @app.command()
@@ -118,7 +118,7 @@ def generate(
     text = continue_text(open_store(store), run, prompt, max_tokens, temperature, top_p, seed)
     if not as_json:
         print(prompt + text)
-    end(as_json, {"run": run, "prompt": prompt, "text": text})
+    print_json(as_json, {"run": run, "prompt": prompt, "text": text})
 
 
 @app.command()
@@ -134,7 +134,7 @@ def export(
     folder = export_model(open_store(store), run, to or f"./{run}-model")
     if not as_json:
         print(f"model written to {folder}; transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r})")
-    end(as_json, {"run": run, "path": str(folder)})
+    print_json(as_json, {"run": run, "path": str(folder)})
 
 
 @app.command()
@@ -150,7 +150,7 @@ def report(
     path = write_report(open_store(store), run, to or f"./{run}-report.html")
     if not as_json:
         print(f"report written to {path}")
-    end(as_json, {"run": run, "path": str(path)})
+    print_json(as_json, {"run": run, "path": str(path)})
 
 
 @app.command()
@@ -162,7 +162,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     if not as_json:
         for f in findings:
             print(f"{'ok  ' if f['ok'] else 'BAD '} {f['check']:<10} {f['text']}")
-    end(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
+    print_json(as_json, {"ok": all(f["ok"] for f in findings), "findings": findings})
     if not all(f["ok"] for f in findings):
         raise typer.Exit(1)
 

@@ -25,7 +25,7 @@ def open_store(uri: str | None) -> Store:
     return Store(uri or os.environ.get("RAYTRAIN_STORE") or "./store")
 
 
-def end(as_json: bool, value: dict[str, Any]) -> None:
+def print_json(as_json: bool, value: dict[str, Any]) -> None:
     """Prints the one object of --json."""
     if as_json:
         print(json.dumps(value, default=str), flush=True)
