@@ -21,6 +21,10 @@ class Busy(UserError):
     """Another live attempt owns the run."""
 
 
+class Unreachable(OSError):
+    """A store gave no good answer for as long as patience lasts; the same work may be tried again later."""
+
+
 def disk_full(error: OSError, where: str) -> OSError | UserError:
     """The readable form of an out-of-space error; any other error is returned as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

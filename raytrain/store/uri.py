@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,21 +18,37 @@ from fsspec.implementations.local import LocalFileSystem
 
 from raytrain.errors import UserError, disk_full
 
+PROBE_SECONDS = 5.0  # enough for a hiccup; nobody waits minutes to learn of a typing error
+
 
 class Store:
     """Keys are relative paths with forward slashes. Errors: `FileNotFoundError` for an absent key."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, patience: float | None = None) -> None:
+        """`patience` (seconds) says how long S3 is asked again when it fails; None leaves it to the environment."""
         if not uri:
             raise UserError("store: empty; give a folder or a URI such as s3://bucket/prefix")
         try:
-            fs, root = fsspec.core.url_to_fs(uri)
+            self._fs, root = filesystem(uri, patience)
         except (ImportError, ValueError) as error:
             raise UserError(f"store: {uri!r} cannot be opened: {error}") from None
-        self.fs: Any = fs
-        self.local = isinstance(fs, LocalFileSystem)
+        self._process, self._patience = os.getpid(), patience
+        self.local = isinstance(self._fs, LocalFileSystem)
+        self._s3 = _is_s3(uri)
         self.root: str = os.path.abspath(root) if self.local else root.rstrip("/")
-        self.uri: str = f"file://{self.root}" if self.local else str(fs.unstrip_protocol(self.root))
+        if self._s3 and not self.root:
+            raise UserError(f"store: {uri!r} names no bucket; give s3://bucket/prefix")
+        self.uri: str = f"file://{self.root}" if self.local else str(self._fs.unstrip_protocol(self.root))
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.uri,)
+
+    @property
+    def fs(self) -> Any:
+        """The file system behind. A forked child gets its own: connections and their thread stay with the parent."""
+        if self._process != os.getpid():
+            self._fs, self._process = filesystem(self.uri, self._patience)[0], os.getpid()
+        return self._fs
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
@@ -39,6 +56,10 @@ class Store:
     def path(self, key: str) -> str:
         """The file system's own path of a key."""
         return f"{self.root}/{key}" if key else self.root
+
+    def where(self, key: str) -> str:
+        """A key's place as a person would open it: a path on this machine, or a URI."""
+        return self.path(key) if self.local else f"{self.uri}/{key}"
 
     def local_path(self, key: str) -> Path | None:
         """Where a key's bytes lie on this machine's disk, if they do."""
@@ -58,40 +79,33 @@ class Store:
         """A seekable binary reader."""
         return self.fs.open(self.path(key), "rb")  # type: ignore[no-any-return]
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Writes an object unless the key exists; of any number of callers exactly one gets True."""
+    def fetch(self, key: str, target: Path) -> None:
+        """Copies an object of any size to a file on this machine."""
+        try:
+            self.fs.get_file(self.path(key), str(target))
+        except OSError as error:
+            raise disk_full(error, str(target)) from error
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        """Writes an object unless the key exists; of any number of callers exactly one gets True.
+
+        `data` is the content, or a file on this machine that holds it.
+        """
         if self.local:
             return self._link(key, data)
+        if self._s3:
+            return bool(self.fs.create(self.path(key), data))
         try:
-            self.fs.pipe_file(self.path(key), data, mode="create")
+            body = data.read_bytes() if isinstance(data, Path) else data
+            self.fs.pipe_file(self.path(key), body, mode="create")
         except FileExistsError:
             return False
-        except OSError as error:
-            if "PreconditionFailed" in str(error) or "412" in str(error):
-                return False
-            raise
-        self._forget_listing(key)
         return True
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | Path) -> None:
         """Writes a new object whose key is unique to its writer; an existing key is a defect of the caller."""
         if not self.put_if_absent(key, data):
-            raise FileExistsError(self.path(key))
-
-    def put_file(self, key: str, source: Path) -> None:
-        """Like `put`, from a file of any size on this machine."""
-        if self.local:
-            target = Path(self.path(key))
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-                fsspec.filesystem("file").cp_file(str(source), str(part))
-                _sync_rename(part, target)
-            except OSError as error:
-                raise disk_full(error, str(target)) from error
-        else:
-            self.fs.put_file(str(source), self.path(key))
-            self._forget_listing(key)
+            raise FileExistsError(self.where(key))
 
     def replace(self, key: str, data: bytes) -> None:
         """Writes a mutable object (a heartbeat, an index that can be remade) as a whole."""
@@ -106,7 +120,6 @@ class Store:
                 raise disk_full(error, str(target)) from error
         else:
             self.fs.pipe_file(self.path(key), data)
-            self._forget_listing(key)
 
     def delete(self, key: str) -> None:
         """Removes an object; an absent one is no error."""
@@ -118,18 +131,16 @@ class Store:
     def keys(self, prefix: str) -> list[str]:
         """All keys below a prefix (a folder), sorted; half-written local parts are never among them."""
         base = self.path(prefix)
-        self.fs.invalidate_cache(base)
         try:
             found = self.fs.find(base)
         except FileNotFoundError:
             return []
         start = len(self.root) + 1
-        return sorted(key[start:] for key in found if not _is_part(key))
+        return sorted(key[start:] for key in found if not _is_part(key) and not key.endswith("/"))
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
         base = self.path(prefix)
-        self.fs.invalidate_cache(base)
         try:
             entries = self.fs.ls(base, detail=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -139,23 +150,21 @@ class Store:
     def probe(self) -> None:
         """Proves that the store can be written, read, listed and that put-if-absent has one winner.
 
-        Raises a UserError with the remedy otherwise. Costs a handful of tiny objects, removed again.
+        Raises a UserError with the remedy otherwise, within about 15 s where nothing answers. Costs a handful of tiny
+        objects, removed again.
         """
+        store = Store(self.uri, patience=PROBE_SECONDS)
         key = f".probe/{secrets.token_hex(8)}"
         try:
-            first = self.put_if_absent(key, b"first")
-            second = self.put_if_absent(key, b"second")
-            body = self.get(key)
-            listed = key in self.keys(".probe")
+            first = store.put_if_absent(key, b"first")
+            second = store.put_if_absent(key, b"second")
+            body = store.get(key)
+            listed = key in store.keys(".probe")
+            store.delete(key)
         except UserError:
             raise
         except Exception as error:
             raise UserError(f"store: {self.uri} cannot be used: {type(error).__name__}: {error}") from None
-        finally:
-            try:
-                self.delete(key)
-            except Exception:  # the probe's finding matters, not its leftovers
-                pass
         if not first or second or body != b"first":
             raise UserError(
                 f"store: {self.uri} ignores put-if-absent, so two writers could both win; "
@@ -164,14 +173,18 @@ class Store:
         if not listed:
             raise UserError(f"store: {self.uri} does not list an object that was just written")
 
-    def _link(self, key: str, data: bytes) -> bool:
+    def _link(self, key: str, data: bytes | Path) -> bool:
         target = Path(self.path(key))
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with open(part, "wb") as file:
-                    file.write(data)
+                    if isinstance(data, Path):
+                        with open(data, "rb") as source:
+                            shutil.copyfileobj(source, file, 1 << 20)
+                    else:
+                        file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
                 os.link(part, target)
@@ -183,22 +196,42 @@ class Store:
             raise disk_full(error, str(target)) from error
         return True
 
-    def _forget_listing(self, key: str) -> None:
-        self.fs.invalidate_cache(self.path(key).rsplit("/", 1)[0])
-
 
 def _is_part(path: str) -> bool:
     name = path.rsplit("/", 1)[-1]
     return name.startswith(".") and name.endswith(".part")
 
 
-def _sync_rename(part: Path, target: Path) -> None:
-    descriptor = os.open(part, os.O_RDONLY)
+def filesystem(uri: str, patience: float | None = None) -> tuple[Any, str]:
+    """The file system of a URI and its own path there: the one way to anything that may lie outside this machine.
+
+    It remembers no listing, since other processes write too. Raises ImportError or ValueError for an unknown scheme.
+    """
+    if _is_s3(uri):
+        from raytrain.store.s3 import PatientS3, connect
+
+        return connect(patience), str(PatientS3._strip_protocol(uri))
+    fs, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    return fs, str(root)
+
+
+def open_file(uri: str) -> IO[bytes]:
+    """A binary reader of a file anywhere. OSError when it cannot be read, UserError when the place is at fault."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(part, target)
+        fs, path = filesystem(uri)
+    except (ImportError, ValueError) as error:
+        raise OSError(str(error)) from None
+    return fs.open(path, "rb")  # type: ignore[no-any-return]
+
+
+def read_text(uri: str) -> str:
+    """A small UTF-8 file anywhere. OSError or UnicodeDecodeError when it cannot be read."""
+    with open_file(uri) as file:
+        return file.read().decode("utf-8")
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.startswith(("s3://", "s3a://"))
 
 
 def walk_files(uri: str) -> Iterator[tuple[str, str, int, str]]:
@@ -207,7 +240,10 @@ def walk_files(uri: str) -> Iterator[tuple[str, str, int, str]]:
     `version` is an etag or a modification time: with uri and size it keys a cache of content hashes. Hidden files
     are passed over. A glob pattern in the URI selects files. Raises UserError when nothing is there.
     """
-    fs, root = fsspec.core.url_to_fs(uri)
+    try:
+        fs, root = filesystem(uri)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{uri}: cannot be opened: {error}") from None
     local = isinstance(fs, LocalFileSystem)
     root = os.path.abspath(root) if local else root.rstrip("/")
     try:
