@@ -205,7 +205,7 @@ class JobServer:
             "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
         }
         code, body = self._ask("POST", "/api/jobs/", request)
-        if code == 400 and "already exists" in body:
+        if code != 200 and "already exists" in body:
             return False
         if code != 200:
             raise Unreachable(f"RAY_API_SERVER_ADDRESS: {self.address} refused job {name}: {_last_line(str(body))}")
@@ -244,7 +244,7 @@ class JobServer:
             )
         if code == 403:
             raise UserError(f"RAY_AUTH_TOKEN: {self.address} refuses this token; it is another cluster's")
-        if code in (400, 404):
+        if code in (400, 404) or "already exists" in text:  # Ray 2.60 answers 500 to a name that is taken
             return text
         raise Unreachable(f"RAY_API_SERVER_ADDRESS: {self.address} answered {code}: {_last_line(text)}")
 
