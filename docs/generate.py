@@ -1,4 +1,4 @@
-"""Writes docs/recipes.md from the recipe's sections: `python docs/generate.py`. A test holds the two together."""
+"""Writes docs/recipes.md and docs/metrics.md from the code: `python docs/generate.py`. Tests hold them together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from raytrain.model import section as model_section
+from raytrain.observe import catalogue
 from raytrain.recipe import Recipe
+from raytrain.scaling import section as sweep_section
 from raytrain.train import section as train_section
 
-RULES = {model_section.ModelSection: model_section, train_section.TrainSection: train_section}
+RULES = {
+    model_section.ModelSection: model_section,
+    train_section.TrainSection: train_section,
+    sweep_section.SweepSection: sweep_section,
+}
 PAGE = Path(__file__).parent / "recipes.md"
+METRICS = Path(__file__).parent / "metrics.md"
 HEAD = """\
 # Recipes: every key
 
@@ -25,8 +32,8 @@ A recipe is one YAML file. A key that is not known is refused, with the nearest 
 given on the command line as well: `--set train.max_steps=200 --set sources.0.uri=s3://bucket/texts`. A secret is never
 written into a recipe: `${env:NAME}` names an environment variable.
 
-A run's name means one configuration for good. Of the keys below, `name`, `store`, `engine`, the section `cost`,
-OPERATIONAL
+A run's name means one configuration for good. Of the keys below, `name`, `store`, `engine`, the sections `sweep`,
+`cost` and `observe`, OPERATIONAL
 and the `uri` of a source do not count: change them as you like between one attempt and the next.
 All others are part of the run's identity, and so is the content of the files that they name.
 
@@ -110,5 +117,6 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE} written")
+    for path, text in ((PAGE, page()), (METRICS, catalogue.page())):
+        path.write_text(text, encoding="utf-8")
+        print(f"{path} written")

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
 from pydantic import Field, field_validator
 
 from raytrain.config import Section, apply_overrides, parse_yaml, validate
@@ -21,6 +20,9 @@ from raytrain.errors import UserError
 from raytrain.evaluate.section import EvaluateSection
 from raytrain.ledger.prices import PriceSection
 from raytrain.model.section import ModelSection
+from raytrain.observe.section import ObserveSection
+from raytrain.scaling.section import SweepSection
+from raytrain.store.uri import read_text
 from raytrain.tokens.section import TokenizerSection
 from raytrain.tokens.shards import tokenizer_config
 from raytrain.train.section import TrainSection
@@ -39,7 +41,9 @@ class Recipe(Section):
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
+    sweep: SweepSection = SweepSection()
     cost: PriceSection = PriceSection()
+    observe: ObserveSection = ObserveSection()
 
     @field_validator("name")
     @classmethod
@@ -59,8 +63,10 @@ class Recipe(Section):
         return value
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result: all but the name, the places, the prices and how the work is carried out."""
-        document = self.model_dump(mode="json", exclude={"name", "store", "engine", "cost", "train"})
+        """What decides the result: all but the name, places, prices, the sweep and how the work is carried out."""
+        document = self.model_dump(
+            mode="json", exclude={"name", "store", "engine", "sweep", "cost", "observe", "train"}
+        )
         # The content of a file counts, not the place.
         for source in document["sources"]:
             source.pop("uri")
@@ -80,9 +86,8 @@ def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> R
     working directory.
     """
     try:
-        with fsspec.open(uri, "rt", encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError, ImportError) as error:
+        text = read_text(uri)
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {uri!r} cannot be read: {error}") from None
     document = apply_overrides(parse_yaml(text, uri), overrides)
     if store is not None:

@@ -19,11 +19,13 @@ FLOORS = {
     "train": 2,
     "evaluate": 3,
     "observe": 3,
+    "scaling": 3,
     "engine": 4,
     "recipe": 5,
     "pipeline": 5,
     "runs": 5,
     "step": 5,
+    "sweep": 5,
     "cli": 5,
 }
 WALLS = {"ray": "engine", "prefect": None}
