@@ -34,10 +34,10 @@ def deliver(store: Store, run: str, say: Callable[[str], None]) -> dict[str, Any
     say("")
     say(table(short))
     say("")
-    say(f"report  {store.path(report_key)}")
-    say(f"model   {store.path(export_prefix)}   (transformers.AutoModelForCausalLM.from_pretrained)")
+    say(f"report  {store.where(report_key)}")
+    say(f"model   {store.where(export_prefix)}   (transformers.AutoModelForCausalLM.from_pretrained)")
     say(f'try it  raytrain generate {run} "Once upon a time" --store {store.uri}')
-    return short | {"report": store.path(report_key), "export": store.path(export_prefix)}
+    return short | {"report": store.where(report_key), "export": store.where(export_prefix)}
 
 
 def model_of(store: Store, run: str) -> Artifact:

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import fsspec
-
 from raytrain.config import Section
 from raytrain.corpus import normalise as normal
 from raytrain.corpus.inventory import SourceFile
@@ -22,6 +20,7 @@ from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
+from raytrain.store.uri import filesystem
 
 NAME = "ingest"
 KIND = "documents"
@@ -214,7 +213,7 @@ class _Unit:
 
 def _open(file: dict[str, Any]) -> Any:
     try:
-        fs, path = fsspec.core.url_to_fs(file["uri"])
+        fs, path = filesystem(file["uri"])
         size = int(fs.size(path))
         if size != file["bytes"]:
             raise UserError(

@@ -13,13 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import fsspec
-
 from raytrain.config import digest
 from raytrain.corpus.section import Source
 from raytrain.errors import UserError
 from raytrain.store import Store
-from raytrain.store.uri import walk_files
+from raytrain.store.uri import open_file, walk_files
 
 Format = Literal["jsonl", "parquet", "txt", "html"]
 COMPRESSIONS = (".gz", ".zst")
@@ -164,7 +162,7 @@ def _load(store: Store, key: str) -> dict[str, str]:
 
 def _sha256(uri: str) -> str:
     state = hashlib.sha256()
-    with fsspec.open(uri, "rb") as file:
+    with open_file(uri) as file:
         while block := file.read(BLOCK):
             state.update(block)
     return state.hexdigest()

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from raytrain.corpus.inventory import Format
 from raytrain.corpus.streams import BrokenStream, lines, open_stream, read_all
+from raytrain.errors import Unreachable
 
 # A field of a record wins over the source's default; `id` is the record's own name for itself.
 OWN_FIELDS = ("id", "url", "date", "licence", "origin", "domain")
@@ -88,6 +89,8 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
                 for text, fields in _parquet_rows(batch, text_field):
                     yield _record(row, text, fields)
                     row += 1
+    except Unreachable:  # the store's trouble says nothing of the file
+        raise
     except (pa.ArrowInvalid, OSError, pa.ArrowException) as error:
         yield Broken(row, "broken_stream", " ".join(str(error).split())[:300])
 

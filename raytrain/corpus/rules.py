@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from raytrain.config import parse_yaml
 from raytrain.corpus.kernels.columns import COLUMNS, SPLITTER
 from raytrain.errors import UserError
+from raytrain.store.uri import read_text
 
 FOLDER = Path(__file__).with_name("rules")
 EXPRESSION = re.compile(r"^\s*(\w+)\s*(>=|<=|==|!=|>|<)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
@@ -79,9 +80,9 @@ def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rul
 
 def read_set(name: str) -> list[Rule]:
     """The rules of a shipped set, or of a YAML file whose path ends in .yaml."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    path = name if name.endswith((".yaml", ".yml")) else f"{FOLDER}/{name}.yaml"
     try:
-        document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        document = parse_yaml(read_text(path), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"corpus.rules: {name!r} cannot be read: {error}") from None
     splitter = document.get("splitter")
@@ -107,7 +108,7 @@ def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languag
     return failed
 
 
-def _rule(path: Path, name: Any, expression: Any, languages: tuple[str, ...]) -> Rule:
+def _rule(path: str, name: Any, expression: Any, languages: tuple[str, ...]) -> Rule:
     match = EXPRESSION.match(str(expression))
     if not match or not re.match(r"^[a-z0-9_]+$", str(name)):
         raise UserError(f"{path}: {name}: {expression!r} is not of the form `column >= number`")
@@ -116,4 +117,4 @@ def _rule(path: Path, name: Any, expression: Any, languages: tuple[str, ...]) ->
         near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COLUMNS)}"
         raise UserError(f"{path}: {name}: no column is called {column!r}; {hint}")
-    return Rule(path.stem, str(name), column, op, float(threshold), languages)
+    return Rule(Path(path).stem, str(name), column, op, float(threshold), languages)

@@ -63,7 +63,7 @@ class Artifact:
         data = self.store.get(entry["key"])
         if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise UserError(
-                f"{self.store.path(entry['key'])}: damaged ({len(data)} bytes, checksum differs from its record); "
+                f"{self.store.where(entry['key'])}: damaged ({len(data)} bytes, checksum differs from its record); "
                 f"delete {self.prefix} and run again"
             )
         return data

@@ -307,11 +307,9 @@ def _transient(error: Exception) -> bool:
     return isinstance(error, _BROKEN_CONNECTION)
 
 
-def _client_error(error: BaseException | None) -> Any:
+def _client_error(error: Exception) -> Any:
     """The store's answer behind an error that s3fs has translated."""
-    while error is not None and not isinstance(error, boto.ClientError):
-        error = error.__cause__
-    return error
+    return next((e for e in (error, error.__cause__) if isinstance(e, boto.ClientError)), None)
 
 
 def _code(error: Exception) -> str:

@@ -6,15 +6,17 @@ window's tokens depend on the artifact only, not on how or where it is read.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from raytrain.errors import UserError
+from raytrain.errors import UserError, disk_full
 from raytrain.store import Artifact
 
 
@@ -35,7 +37,7 @@ class Tokens:
         self.facts = artifact.facts
         self.groups: list[str] = [g["domain"] for g in self.facts["groups"]]
         self._dtype = np.dtype(self.facts["dtype"])
-        self._cache = cache or Path(os.environ.get("RAYTRAIN_CACHE") or Path(tempfile.gettempdir()) / "raytrain-cache")
+        self._cache = cache or cache_folder()
         self._parts: list[list[np.ndarray]] = []
         self._ends: list[np.ndarray] = []
         self.part_shards: list[list[int]] = []
@@ -91,7 +93,7 @@ class Tokens:
 
     def _open(self, shard: int, name: str) -> np.ndarray:
         entry = self.artifact.shards[shard]["objects"][name]
-        path = self.artifact.store.local_path(entry["key"]) or self._fetch(entry)
+        path = self.artifact.store.local_path(entry["key"]) or self._fetched(entry)
         try:
             size = path.stat().st_size
         except OSError as error:
@@ -100,14 +102,32 @@ class Tokens:
             raise UserError(f"tokens: {path} has {size} bytes, its record says {entry['bytes']}; delete and re-run")
         return np.memmap(path, self._dtype, "r") if size else np.empty(0, self._dtype)
 
-    def _fetch(self, entry: dict[str, object]) -> Path:
+    def _fetched(self, entry: Mapping[str, Any]) -> Path:
+        """A remote object's copy in the cache, fetched once a node however many workers ask for it together."""
         path = self._cache / f"{entry['sha256']}.bin"
-        if not path.exists():
-            data = self.artifact.store.get(str(entry["key"]))
-            if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                raise UserError(f"tokens: {entry['key']} is damaged: its checksum differs from its record")
+        try:
             self._cache.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{os.getpid()}.part")
-            part.write_bytes(data)
-            part.replace(path)
+            with open(path.with_suffix(".lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists() or path.stat().st_size != entry["bytes"]:
+                    self._fetch(entry, path)
+        except OSError as error:
+            raise disk_full(error, f"RAYTRAIN_CACHE {self._cache}") from error
         return path
+
+    def _fetch(self, entry: Mapping[str, Any], path: Path) -> None:
+        part = path.with_suffix(".part")
+        self.artifact.store.fetch(entry["key"], part)
+        with open(part, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+                raise UserError(f"tokens: {entry['key']} is damaged: its checksum differs from its record")
+        part.replace(path)
+
+
+def cache_folder() -> Path:
+    """Where copies of remote objects lie: RAYTRAIN_CACHE, or `raytrain` in the user's cache folder.
+
+    Names are checksums: the folder serves all runs and stores, and may be emptied whenever nothing trains.
+    """
+    given = os.environ.get("RAYTRAIN_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "raytrain"

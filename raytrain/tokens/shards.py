@@ -17,6 +17,7 @@ from raytrain.errors import UserError
 from raytrain.store import Artifact, ArtifactWriter, Store, open_artifact
 from raytrain.store.artifact import read_table, table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
+from raytrain.store.uri import read_text
 from raytrain.tokens.section import TokenizerSection
 from raytrain.tokens.tokenizer import encoder, sha256, train_bpe
 
@@ -182,10 +183,7 @@ def _training_texts(corpus: Artifact, limit: int) -> Any:
 
 def read_definition(uri: str) -> str:
     """A user's own tokenizer.json. UserError when it cannot be read."""
-    import fsspec
-
     try:
-        with fsspec.open(uri, "rt", encoding="utf-8") as file:
-            return str(file.read())
-    except (OSError, ValueError) as error:
+        return read_text(uri)
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"tokenizer.file: {uri!r} cannot be read: {error}") from None

@@ -78,9 +78,10 @@ class Checkpoints:
             mine = [p for p in sorted(folder.iterdir()) if self._is_mine(p.name)]
             entries: list[tuple[str, dict[str, Any]]] = []
             for path in mine:
-                data = path.read_bytes()
-                self.store.put_if_absent(f"{prefix}/{path.name}", data)
-                entries.append((path.name, {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}))
+                self.store.put_if_absent(f"{prefix}/{path.name}", path)
+                with open(path, "rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                entries.append((path.name, {"bytes": path.stat().st_size, "sha256": sha256}))
             everyone = self.world.gather(entries)
         finally:
             self.world.gather(None)  # nobody removes a folder that another still reads
@@ -125,7 +126,7 @@ class Checkpoints:
         if local is None:
             fetched = Path(tempfile.mkdtemp(prefix="raytrain-restore-"))
             for name in checkpoint.manifest["files"]:
-                (fetched / name).write_bytes(self.store.get(f"{checkpoint.prefix}/{name}"))
+                self.store.fetch(f"{checkpoint.prefix}/{name}", fetched / name)
         try:
             reader = FileSystemReader(local or fetched)  # type: ignore[arg-type]
             load(dict(tensors), storage_reader=reader, no_dist=self.world.size == 1)
