@@ -7,82 +7,38 @@ Prefect's server may die at any moment and the job goes on; a new flow run attac
 from __future__ import annotations
 
 import os
-import re
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import prefect
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.states import Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
 from flows import shown
+from flows.works import RECIPE, Order, Work, absolute, is_snapshot_of, of_step, of_sweep, order
 from raytrain import recipe as recipes
-from raytrain.config import digest
 from raytrain.corpus.inventory import listing_digest
 from raytrain.engine import jobs
 from raytrain.errors import UserError
-from raytrain.observe.collect import artifacts_of
-from raytrain.recipe import Recipe
+from raytrain.runs import request_stop
 from raytrain.store import Store
 from raytrain.store import attempt as attempts
 from raytrain.store.journal import START, read_journal
+from raytrain.sweep import sweep_name
 
-RECIPE = os.environ.get("RAYTRAIN_RECIPE", "recipes/quickstart.yaml")
 POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0  # a job server that does not answer for so long: the follower gives up, the job need not
 STOP_SECONDS = 60.0
 INTERRUPTED = "Interrupted"
-SNAPSHOT_DIGITS = 8
-_LONGEST = 60 - SNAPSHOT_DIGITS - 1
 
 
 class Interrupted(Exception):
     """The work ended without a word or cannot be seen: worth another try, which resumes it."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a flow was asked for: the recipe as read, and how a driver reads the same one."""
-
-    recipe: Recipe
-    uri: str
-    overrides: tuple[str, ...]
-    store: Store
-
-    @property
-    def run(self) -> str:
-        return self.recipe.name
-
-    def command(self, step: str) -> list[str]:
-        """The driver of a step. The cluster's image may hold another Python than this process."""
-        python = os.environ.get("RAYTRAIN_JOB_PYTHON") or sys.executable
-        changes = [word for change in self.overrides for word in ("--set", change)]
-        whole = "all" if step == "evaluate" else step  # the last step ends the run: its report, its exported model
-        return [python, "-m", "raytrain.step", whole, self.uri, *changes, "--store", self.store.uri]
-
-
-def order(recipe: str, overrides: Sequence[str], store: str | None, snapshot: bool = False) -> Order:
-    """Reads the recipe. A relative path counts from the flows' working directory, RAYTRAIN_ROOT.
-
-    With `snapshot` the run is named after what lies in the sources now, so that new objects make a run of their own.
-    """
-    uri = recipe if "://" in recipe else os.path.abspath(recipe)
-    loaded = recipes.load(uri, overrides, store)
-    if snapshot:
-        overrides = [*overrides, f"name={snapshot_name(loaded)}"]
-        loaded = recipes.load(uri, overrides, store)
-    return Order(loaded, uri, tuple(overrides), Store(loaded.store))
-
-
-def snapshot_name(recipe: Recipe) -> str:
-    """The name of the run over the objects that the sources hold now, by their listing alone."""
-    return f"{recipe.name[:_LONGEST]}-{listing_digest(recipe.sources)[:SNAPSHOT_DIGITS]}"
 
 
 def walk(recipe: str, overrides: Sequence[str], store: str | None, steps: Sequence[str], snapshot: bool = False) -> Any:
@@ -91,16 +47,29 @@ def walk(recipe: str, overrides: Sequence[str], store: str | None, steps: Sequen
     A state instead where it failed: its message is the one line that a person needs, without a traceback.
     """
     try:
-        check_server()
         given = order(recipe, overrides, store, snapshot)
+        return carry_out(given, [of_step(given, step) for step in steps])
     except UserError as error:
         return failed(str(error))
+
+
+def sweep_out(recipe: str, overrides: Sequence[str], store: str | None, name: str | None) -> Any:
+    """Carries a sweep out as one job."""
+    try:
+        given = order(recipe, overrides, store)
+        return carry_out(given, [of_sweep(given, sweep_name(given.recipe, name))])
+    except UserError as error:
+        return failed(str(error))
+
+
+def carry_out(given: Order, works: Sequence[Work]) -> Any:
+    """One task after the other; the last one's result, or the state of the first that failed."""
+    check_server()
     shown.links()
     result: dict[str, Any] = {}
-    for step in steps:
-        state = carry_out.with_options(name=step, task_run_name=f"{given.run}-{step}")(
-            given.run, step, given.command(step), given, return_state=True
-        )
+    for work in works:
+        named = job.with_options(name=work.step, task_run_name=f"{work.run}-{work.step}")
+        state = named(given, work, return_state=True)
         if not state.is_completed():
             return Failed(message=state.message)
         result = state.result()
@@ -126,14 +95,12 @@ def worth_another_try(task: Any, task_run: Any, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def carry_out(run: str, step: str, command: list[str], given: Order) -> Any:
-    """One step of a run as a Ray job, followed to its end; the ids of the artifacts that there are then."""
+def job(given: Order, work: Work) -> Any:
+    """One job, submitted or found, followed to its end; what there is then."""
     try:
-        listing = listing_digest(given.recipe.sources)
-        of_recipe = digest(given.recipe.identity())
-        follow(given.store, run, step, command, of_recipe, listing, lambda: in_store(given.store, run, step))
-        shown.results(given.store, run, step)
-        return result_of(given.store, run)
+        follow(given, work)
+        shown.results(given.store, work.run, work.step)
+        return work.result()
     except (Interrupted, jobs.Unreachable, OSError) as error:
         get_run_logger().warning("%s", plain(str(error)))
         return Failed(name=INTERRUPTED, message=str(error))
@@ -141,19 +108,26 @@ def carry_out(run: str, step: str, command: list[str], given: Order) -> Any:
         return failed(str(error))
 
 
-def follow(
-    store: Store, run: str, step: str, command: list[str], recipe: str, listing: str, present: Callable[[], bool]
-) -> None:
-    """Submits or attaches to the job of a step and logs what its driver says until it succeeds.
+def follow(given: Order, work: Work) -> None:
+    """Submits or attaches to a job and logs what its driver says until it succeeds.
 
     Raises UserError for what a person must mend or has stopped, Interrupted for an end that a retry may mend.
     """
+    store, run = given.store, work.run
     log = get_run_logger()
     _, cursor = read_journal(store, run, START)
-    job = jobs.submit_or_attach(store, run, step, command, recipe=recipe, listing=listing, present=present)
-    log.info("%s %s (%s)", "attach to" if job.attached else "submitted", job.name, job.state.status)
+    found = jobs.submit_or_attach(
+        store,
+        run,
+        work.step,
+        work.command,
+        recipe=work.identity,
+        listing=listing_digest(given.recipe.sources),
+        present=work.present,
+    )
+    log.info("%s %s (%s)", "attach to" if found.attached else "submitted", found.name, found.state.status)
     progress = shown.Progress(store, run)
-    state, answered, quiet = job.state, time.monotonic(), True
+    state, answered, quiet = found.state, time.monotonic(), True
     while True:
         lines, cursor = read_journal(store, run, cursor)
         for line in lines:
@@ -164,14 +138,14 @@ def follow(
             break
         time.sleep(POLL_SECONDS)
         try:
-            state, answered = jobs.state(job.name), time.monotonic()
+            state, answered = jobs.state(found.name), time.monotonic()
         except jobs.Unreachable:
             if time.monotonic() - answered > PATIENCE_SECONDS:
                 raise
     if state.status != "SUCCEEDED":
-        raise why(job.name, state)
-    if quiet and not job.attached:
-        for text in jobs.last_lines(job.name, 3):
+        raise why(found.name, state)
+    if quiet and not found.attached:
+        for text in jobs.last_lines(found.name, 3):
             if "nothing to do" in text:
                 log.info("%s", plain(text))
 
@@ -191,46 +165,23 @@ def why(name: jobs.JobName, state: jobs.JobState) -> Exception:
 def stop_on_cancel(flow: Any, flow_run: Any, state: Any) -> None:
     """Stops what a cancelled flow run followed. Runs in the worker, with its environment and the parameters alone."""
     given = flow_run.parameters
-    loaded = recipes.load(
-        os.path.abspath(uri) if "://" not in (uri := given.get("recipe") or RECIPE) else uri,
-        given.get("overrides") or (),
-        given.get("store"),
-    )
+    loaded = recipes.load(absolute(given.get("recipe") or RECIPE), given.get("overrides") or (), given.get("store"))
     store, names = Store(loaded.store), [loaded.name]
+    if flow.name == "sweep":
+        names = [sweep_name(loaded, given.get("name"))]
     if given.get("snapshot"):
-        pattern = re.compile(re.escape(loaded.name[:_LONGEST]) + rf"-[0-9a-f]{{{SNAPSHOT_DIGITS}}}")
-        names = [name for name in store.folders("runs") if pattern.fullmatch(name)]
+        names = [name for name in store.folders("runs") if is_snapshot_of(loaded, name)]
     for name in names:
         stop_run(store, name)
 
 
 def stop_run(store: Store, run: str) -> None:
     """Asks the run's driver through the store to end itself; its job is ended where it does not."""
-    from raytrain.runs import request_stop
-
     number = request_stop(store, run)
     deadline = time.monotonic() + STOP_SECONDS
     while number and attempts.alive(store, run, number) and time.monotonic() < deadline:
         time.sleep(0.5)
     jobs.stop_jobs(store, run)
-
-
-def in_store(store: Store, run: str, step: str) -> bool:
-    """Whether a finished job's work is still there: nobody deleted what it had made."""
-    made = artifacts_of(store, run)
-    return step in made and (step != "evaluate" or store.exists(f"runs/{run}/report.html"))
-
-
-def result_of(store: Store, run: str) -> dict[str, Any]:
-    """What a run has made, small enough for a flow's result."""
-    made = artifacts_of(store, run)
-    model = made["pretrain"].facts if "pretrain" in made else {}
-    return {
-        "run": run,
-        "store": store.uri,
-        "artifacts": {name: artifact.id for name, artifact in made.items()},
-        "parameter_sha256": model.get("parameter_sha256"),
-    }
 
 
 def check_server() -> None:

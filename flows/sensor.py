@@ -8,7 +8,8 @@ from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 from prefect.runtime import deployment
 
-from flows.following import RECIPE, check_server, failed, in_store, order
+from flows.following import check_server, failed
+from flows.works import RECIPE, in_store, order
 from raytrain.errors import UserError
 
 
@@ -30,15 +31,15 @@ def sensor(recipe: str = RECIPE, overrides: tuple[str, ...] = (), store: str | N
         found = order(recipe, overrides, store, snapshot=True)
     except UserError as error:
         return failed(str(error))
-    if in_store(found.store, found.run, "select"):
-        log.info("nothing new: %s is curated", found.run)
-        return {"run": found.run, "started": False}
-    started = run_deployment(
+    if in_store(found.store, found.recipe.name, "select"):
+        log.info("nothing new: %s is curated", found.recipe.name)
+        return {"run": found.recipe.name, "started": False}
+    started: Any = run_deployment(
         f"curate/{deployment.name or 'local'}",
         parameters={"recipe": recipe, "overrides": list(overrides), "store": store, "snapshot": True},
         timeout=0,
         as_subflow=False,
-        idempotency_key=found.run,
+        idempotency_key=found.recipe.name,
     )
-    log.info("new objects: curation %s is flow run %s", found.run, started.name)
-    return {"run": found.run, "started": True}
+    log.info("new objects: curation %s is flow run %s", found.recipe.name, started.name)
+    return {"run": found.recipe.name, "started": True}

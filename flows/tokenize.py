@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.following import RECIPE, stop_on_cancel, walk
+from flows.following import stop_on_cancel, walk
+from flows.works import RECIPE
 
 
 @flow(name="tokenize", on_cancellation=[stop_on_cancel])

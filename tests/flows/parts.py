@@ -170,6 +170,16 @@ class Ground:
         data = None if body is None else json.dumps(body).encode()
         return answer(self.env["PREFECT_API_URL"] + path, data=data, headers={"Content-Type": "application/json"})
 
+    def patch(self, path: str, body: Any) -> None:
+        """A change through Prefect's interface."""
+        request = urllib.request.Request(
+            self.env["PREFECT_API_URL"] + path,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method="PATCH",
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
     def state(self, flow_run: str) -> str:
         return str(self.api(f"/flow_runs/{flow_run}")["state"]["type"])
 

@@ -74,7 +74,9 @@ class FakeServer:
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
                 with lock:
                     if body.get("submission_id") in outer.jobs:
-                        self.reply(500, f"ValueError: Job with submission_id {body['submission_id']} already exists.\n.\n")
+                        self.reply(
+                            500, f"ValueError: Job with submission_id {body['submission_id']} already exists.\n.\n"
+                        )
                         return
                     outer.jobs[body["submission_id"]] = "RUNNING"
                     outer.submitted += 1
