@@ -78,6 +78,8 @@ def status(
         print(json.dumps({"folder": str(place.folder), "services": [asdict(s) for s in states], "runs": found}))
     bad = [s for s in states if s.state != "healthy"]
     if bad:
+        if all(s.state == "down" for s in states):
+            raise UserError("the services are down; `raytrain up` starts them")
         named = ", ".join(f"{s.service} is {s.state}" for s in bad)
         raise UserError(f"{named}; `raytrain up` starts what is missing, {place.folder / 'logs'} tells why")
 
