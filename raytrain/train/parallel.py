@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from raytrain.train.hardware import cpu_flags, this_node
+from raytrain.train.hardware import accelerator, cpu_flags, this_node
 
 
 @dataclass(frozen=True)
@@ -87,25 +87,13 @@ def precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     return torch.float32, f"fp32: {name} has no bf16 unit"
 
 
-PEAK_FLOPS = {
-    "H100": 989e12,
-    "H200": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "A10G": 70e12,
-    "V100": 125e12,
-    "L4": 121e12,
-}
-"""Dense bf16 (V100: fp16) peaks from the makers' data sheets, by a part of the device's name."""
-
-
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """The device's matrix peak in FLOP/s: from the data sheet where known, else measured (about 0.2 s)."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        for part, flops in PEAK_FLOPS.items():
-            if part in name and dtype == torch.bfloat16:
-                return flops
+        known = accelerator(name)
+        if known is not None and dtype == torch.bfloat16:
+            return known.flops
     return _measured_peak(device, dtype)
 
 
