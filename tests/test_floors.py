@@ -26,6 +26,7 @@ FLOORS = {
     "runs": 5,
     "step": 5,
     "sweep": 5,
+    "forecast": 5,
     "cli": 5,
 }
 WALLS = {"ray": "engine", "prefect": None}
