@@ -21,7 +21,6 @@ def exporter(place: Place) -> Service:
         url=f"{place.url('exporter')}/metrics",
         healthy=lambda _: well(f"{place.url('exporter')}/metrics"),
         after=("store",),
-        grace_seconds=3,
     )
 
 
@@ -41,7 +40,6 @@ def prometheus(place: Place) -> Service:
         url=place.url("prometheus"),
         healthy=lambda _: well(f"{place.url('prometheus')}/-/ready"),
         before=lambda: _configure(place),
-        grace_seconds=5,
     )
 
 

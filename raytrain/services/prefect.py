@@ -60,7 +60,6 @@ def worker(place: Place) -> Service:
         url=f"{place.url('prefect')}/work-pools/work-pool/{POOL}",
         healthy=lambda process: worker_speaks(place, process),
         after=("prefect",),
-        grace_seconds=8,
         keeps_orphans=True,
     )
 

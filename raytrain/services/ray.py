@@ -47,7 +47,6 @@ def service(place: Place) -> Service:
         url=place.url("dashboard"),
         healthy=lambda _: well(f"{place.url('dashboard')}/api/gcs_healthz", headers) and well(agent, headers),
         before=lambda: _forget_sessions(place.folder / "ray"),
-        grace_seconds=10,
     )
 
 

@@ -18,7 +18,6 @@ class Service:
     """One of the things that `raytrain up` starts.
 
     `before` runs just before the start and `then` once when it is well; `after` names what must be well first.
-    `grace_seconds` is the time it is given to end; with 0 it is killed at once, for it loses nothing by it.
     """
 
     name: str
@@ -31,5 +30,4 @@ class Service:
     after: Sequence[str] = ()
     before: Callable[[], None] = _nothing
     then: Callable[[], None] = _nothing
-    grace_seconds: float = 5
     keeps_orphans: bool = False  # a restart leaves alone what outlived its parent

@@ -30,6 +30,7 @@ NEEDS = {"worker": "prefect", "exporter": "store"}
 DEPLOYMENTS = "deployments"
 START_SECONDS = 240  # a service that is not well by then is given up
 PATIENCE_SECONDS = 30  # for one that lives but does not answer
+LEAVE_SECONDS = 10  # what a service has to leave when it is asked
 SAVE_SECONDS = 25  # what a training in it has to save itself
 
 Say = Callable[[str], None]
@@ -60,12 +61,16 @@ def up(folder: Path, *, base_port: int | None, cpus: int | None, without: Sequen
             place = place.saved(without=(*place.without, "prometheus"))
         places.prepare(place)
         place.link()
-        missing = [s for s in _services(place) if not _is_well(place, s)]
-        digest = prefect.deployments_digest(place) if "prefect" not in place.without else None
-        if not missing and digest == place.deployed:
-            say(f"already up: {_figures(place)}")
-            return place
-        place = _start_all(place, missing, digest, say)
+        try:
+            missing = [s for s in _services(place) if not _is_well(place, s)]
+            digest = prefect.deployments_digest(place) if "prefect" not in place.without else None
+            if not missing and digest == place.deployed:
+                say(f"already up: {_figures(place)}")
+                return place
+            place = _start_all(place, missing, digest, say)
+        finally:
+            if not processes.marked(place.mark):
+                places.clean(place)
     say(f"up in {time.monotonic() - began:.0f} s: {_figures(place)}")
     return place
 
@@ -138,7 +143,6 @@ def _store(place: Place) -> Service:
         healthy=lambda _: objectstore.ready(ports),
         before=lambda: objectstore.configure(folder, [place.identity()]),
         then=lambda: objectstore.make_bucket(objectstore.endpoint(ports), BUCKET, place.identity()),
-        grace_seconds=0,
     )
 
 
@@ -147,8 +151,8 @@ def _start_all(place: Place, missing: Sequence[Service], digest: str | None, say
     for service in missing:
         if not service.keeps_orphans:
             processes.end_marked(place.mark, service.name)
-        elif service.name in place.processes:
-            processes.end([p for p in [place.processes[service.name].process()] if p], service.grace_seconds)
+        else:
+            _end_parts(place, service.name)
     _check_ports(missing)
     started: dict[str, Started] = {}
     stop = threading.Event()
@@ -171,8 +175,6 @@ def _start_all(place: Place, missing: Sequence[Service], digest: str | None, say
         for service in missing:
             processes.end_marked(place.mark, service.name)
         processes.end_marked(place.mark, DEPLOYMENTS)
-        if not processes.marked(place.mark):
-            places.clean(place)
         raise
     finally:
         stop.set()
@@ -247,18 +249,16 @@ def _all_set(needs: Sequence[threading.Event], stop: threading.Event) -> bool:
 
 def _end(place: Place) -> None:
     """Who hands out work first, then the work, then who looks on, then what it all stands on."""
-    by_name = {service.name: service for service in _services(place)}
-    _end_parts(place, [by_name[n] for n in ("worker",) if n in by_name])
+    _end_parts(place, "worker")
     drivers = [p for p in processes.marked(place.mark, "ray") if "raytrain.step" in processes.command_line(p)]
     processes.end(drivers, SAVE_SECONDS)
-    _end_parts(place, [by_name[n] for n in ("exporter", "prometheus", "prefect", "ray") if n in by_name])
-    processes.end_marked(place.mark)
+    _end_parts(place, "exporter", "prometheus", "prefect", "ray")
+    processes.end_marked(place.mark)  # the store among them: it would take 16 s to leave, and loses nothing by this
 
 
-def _end_parts(place: Place, services: Sequence[Service]) -> None:
-    mains = [(s, p) for s in services if (one := place.processes.get(s.name)) and (p := one.process())]
-    if mains:
-        processes.end([p for _, p in mains], max(s.grace_seconds for s, _ in mains))
+def _end_parts(place: Place, *names: str) -> None:
+    remembered = [process for name, process in place.processes.items() if name in names]
+    processes.end([living for one in remembered if (living := one.process())], LEAVE_SECONDS)
 
 
 def _is_well(place: Place, service: Service) -> bool:
