@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,19 +28,24 @@ from raytrain.train.progress import read_failure
 from raytrain.train.section import TrainSection
 
 # Ray Train waits this long for a worker group on a node that just died; its default is 60.
-_TRAIN_ENV = {
+_RAY_ENV = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-}
-_QUIET_ENV = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_enable_metrics_collection": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# Nobody looks at the metrics of a cluster that lives for one run; on one that we join they belong to others too.
+_OWN_CLUSTER_ENV = {
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+}
 MAX_FAILURES = 64  # worker and node losses that a run survives on its own
+CONNECT_SECONDS = 10.0
+RESIZE_SECONDS = 30.0  # between two looks at whether there is room for more workers; a resize costs a restart
+AUTOSCALED_GPU = "autoscaled_gpu"
+"""A custom resource by which a cluster's head says that nodes with GPUs come when they are asked for."""
 
 
 class RayEngine:
@@ -77,7 +83,8 @@ class RayEngine:
 
     def train(self, job: TrainJob) -> None:
         self._start()
-        _end_stats_actor()
+        if self._temp is not None:
+            _end_stats_actor()
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -85,6 +92,7 @@ class RayEngine:
         low, high = job.train.workers_min, job.train.workers_max
         scaling = ScalingConfig(
             num_workers=high if low == high else (low, high),
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
             use_gpu=gpu,
             resources_per_worker={"CPU": job.train.threads, **({"GPU": 1} if gpu else {})},
         )
@@ -131,13 +139,12 @@ class RayEngine:
         self._started = True
 
     def _open_cluster(self) -> None:
-        os.environ.update({k: v for k, v in (_TRAIN_ENV | _QUIET_ENV).items() if k not in os.environ})
-        os.environ.setdefault("OMP_NUM_THREADS", str(self._train.threads))
         address = os.environ.get("RAY_ADDRESS")
+        wanted = _RAY_ENV if address else _RAY_ENV | _OWN_CLUSTER_ENV
+        os.environ.update({k: v for k, v in wanted.items() if k not in os.environ})
+        os.environ.setdefault("OMP_NUM_THREADS", str(self._train.threads))
         if address:
-            import ray
-
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            _join(address)
         else:
             # A cluster that nobody else can join, with files of its own; sockets need a short path.
             os.environ["RAY_AUTH_MODE"] = "token"
@@ -163,6 +170,30 @@ class RayEngine:
         ray.data.DataContext.get_current().enable_progress_bars = False
         for name in ("ray.data", "ray.train", "ray.tune"):
             logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _join(address: str) -> None:
+    """Joins the cluster at an address, or says in one line why not."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"RAY_ADDRESS: no Ray cluster answers at {address!r} ({error}); start one, give host:port of its head, "
+            "or unset RAY_ADDRESS for a cluster of this run's own"
+        ) from None
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ray.exceptions.RayError, RuntimeError, ConnectionError) as error:
+        text = str(error).strip()
+        if "uthenticat" in text:
+            raise UserError(
+                f"RAY_AUTH_TOKEN: the Ray cluster at {address} does not let us in; set RAY_AUTH_MODE=token and the "
+                "token it was started with"
+            ) from None
+        raise UserError(f"RAY_ADDRESS: {address}: {' '.join(text.split())[-300:]}") from None
 
 
 @contextmanager
@@ -222,7 +253,8 @@ def _node() -> str:
 def _has_gpu() -> bool:
     import ray
 
-    return bool(ray.cluster_resources().get("GPU"))
+    resources = ray.cluster_resources()
+    return bool(resources.get("GPU") or resources.get(AUTOSCALED_GPU))
 
 
 def _own_folder() -> Path:
