@@ -176,9 +176,10 @@ def _target(query: Query, index: int, kind: str) -> dict[str, Any]:
 
 
 def _columns(panel: Panel) -> list[dict[str, Any]]:
-    """All queries of a table side by side, each column of values under its query's name."""
-    names = {f"Value #{chr(ord('A') + index)}": query.legend for index, query in enumerate(panel.queries)}
-    hidden = dict.fromkeys(("Time", "__name__", "job", "instance"), True)
+    """The queries of a table side by side, each value under its query's name; one query alone lists its labels."""
+    alone = len(panel.queries) == 1
+    names = {} if alone else {f"Value #{chr(ord('A') + i)}": query.legend for i, query in enumerate(panel.queries)}
+    hidden = dict.fromkeys(("Time", "__name__", "job", "instance", *(("Value",) if alone else ())), True)
     organize = {"excludeByName": hidden, "renameByName": names, "indexByName": {}}
     return [{"id": "merge", "options": {}}, {"id": "organize", "options": organize}]
 
