@@ -22,6 +22,7 @@ from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, as_event, price_of
+from raytrain.observe.sinks import keep_metrics, live_tensorboard
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
 from raytrain.store import attempt as attempts
@@ -146,6 +147,7 @@ def execute(
                     break
         result = _result(recipe, walk.made, "partial" if until else "succeeded")
         if until is None:
+            keep_metrics(store, recipe.name)
             attempt.check()
             store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1).encode())
         state = "succeeded" if until is None else "partial"
@@ -174,13 +176,12 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
     ledger.event("node_up", value={"instance": walk.price.instance, "market": walk.price.market})
     ledger.event("price", value=as_event(walk.price))
     ledger.flush()
+    name, number, usd = walk.recipe.name, walk.attempt.number, walk.price.usd_per_hour
+    watching = live_tensorboard(walk.store, name) if walk.recipe.observe.tensorboard else nullcontext()
+    showing = training(walk.store, name, number, usd, journal.say) if training else nullcontext()
     try:
-        if training is None:
+        with watching, showing:
             pipeline.carry_out(walk, step)
-        else:
-            name, number, usd = walk.recipe.name, walk.attempt.number, walk.price.usd_per_hour
-            with training(walk.store, name, number, usd, journal.say):
-                pipeline.carry_out(walk, step)
     finally:
         ledger.event("node_down")
         ledger.close()
