@@ -63,7 +63,7 @@ def readme(root: Path) -> str:
 def costs(root: Path) -> str:
     """What the cloud clusters cost an hour, node type by node type, in US dollars."""
     instances = table()["instances"]
-    lines = ["| file | node type | instance | market | at most | USD an hour each | at most | quoted |"]
+    lines = ["| file | node type | instance | market | nodes | USD an hour each | all of them | quoted |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for name, key in (("aws", "InstanceType"), ("gcp", "machineType")):
         config = yaml.safe_load((root / "cluster" / f"{name}.yaml").read_text())

@@ -1,24 +1,19 @@
 """What services are configured with: compose, Prometheus, its rules and their tests, Alertmanager, Grafana.
 
-Grafana itself is not asked: what its dashboards need is checked piece by piece, and every query by promtool.
+Grafana itself is not asked; what it would need is in dashboards/check.py.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-import json
 import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
 from checks.finding import Finding, Unreadable, documents, line_of, line_with, program, run
 
-PANELS = {"row", "stat", "timeseries", "table", "bargauge", "gauge", "barchart", "heatmap", "text", "alertlist"}
-PANELS |= {"histogram", "piechart", "state-timeline", "status-history"}
-GRAFANA = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "6h"}
 VARIABLE = re.compile(r"\$\{(\w+)")
 REQUIRED = re.compile(r"\$\{(\w+):\?")
 
@@ -100,7 +95,12 @@ def prometheus(path: Path) -> Iterator[Finding]:
 
 
 def rules(path: Path) -> Iterator[Finding]:
-    yield from _tool(path, [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", path])
+    """promtool's word, and what dashboards/check.py asks of every alert: known metrics, a runbook, tests both ways."""
+    wrong = list(_tool(path, [program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", path]))
+    yield from wrong
+    for what in [] if wrong else _ask(path.parent, "check_rules"):
+        if not what.startswith("rules_test.yml"):
+            yield Finding(path, line_with(path.read_text(), what.split(":")[0]), what)
 
 
 def rule_tests(path: Path) -> Iterator[Finding]:
@@ -147,67 +147,22 @@ def grafana(path: Path) -> Iterator[Finding]:
 
 
 def dashboard(path: Path) -> Iterator[Finding]:
-    """Panels that Grafana draws and that do not overlap, metrics that exist, queries that are PromQL."""
-    from raytrain.observe.catalogue import SERIES
+    """Grafana's schema, the layout, metrics that exist, queries that are PromQL: dashboards/check.py."""
+    for what in _ask(path.parent, "check_dashboards"):
+        if what.startswith(f"{path.name}: "):
+            yield Finding(path, 1, what.removeprefix(f"{path.name}: "))
 
-    text = path.read_text()
+
+@functools.cache
+def _ask(folder: Path, question: str) -> list[str]:
+    from raytrain.errors import UserError
+
+    spec = importlib.util.spec_from_file_location("dashboards_check", folder / "check.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     try:
-        board = json.loads(text)
-    except ValueError as error:
-        raise Unreadable(f"not JSON: {error}", getattr(error, "lineno", 1)) from None
-    taken: dict[tuple[int, int], str] = {}
-    ids: set[int] = set()
-    expressions: list[str] = []
-    for panel in board["panels"]:
-        title = str(panel.get("title", "no title"))
-        line = line_with(text, json.dumps(title))
-        for what in _panel(panel, ids, taken):
-            yield Finding(path, line, f"{title}: {what}")
-        for target in panel.get("targets", []):
-            expressions.append(target.get("expr", ""))
-            for name in re.findall(r"\braytrain_\w+", expressions[-1]):
-                if name not in SERIES:
-                    yield Finding(path, line_with(text, name), f"{title}: {name} is not a metric of ours")
-    yield from _promql(path, text, expressions)
-
-
-def _panel(panel: dict[str, Any], ids: set[int], taken: dict[tuple[int, int], str]) -> Iterator[str]:
-    if panel.get("type") not in PANELS:
-        yield f"type {panel.get('type')!r} is not a panel that we know"
-    if not isinstance(panel.get("id"), int) or panel["id"] in ids:
-        yield f"id {panel.get('id')!r} is no number of its own"
-    ids.add(panel.get("id", 0))
-    letters = [target.get("refId") for target in panel.get("targets", [])]
-    if len(set(letters)) < len(letters):
-        yield "two queries have one refId"
-    place = panel.get("gridPos")
-    if not isinstance(place, dict) or not all(isinstance(place.get(k), int) for k in "xywh"):
-        yield f"gridPos {place!r} is no place"
-        return
-    if place["x"] < 0 or place["x"] + place["w"] > 24:
-        yield "is wider than the page"
-    cells = {
-        (x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
-    }
-    under = {taken[cell] for cell in cells if cell in taken}
-    if under:
-        yield f"lies on {', '.join(sorted(under))}"
-    taken.update(dict.fromkeys(cells, str(panel.get("title"))))
-
-
-def _promql(path: Path, text: str, expressions: list[str]) -> Iterator[Finding]:
-    """All queries in one go, as the recording rules of a file that is thrown away."""
-    written = []
-    for expr in expressions:
-        for variable, value in GRAFANA.items():
-            expr = expr.replace(variable, value)
-        written.append(re.sub(r"\$\{?\w+\}?", "x", expr))
-    names = [f"query:number{n:03d}" for n in range(len(written))]
-    group = {"name": "g", "rules": [{"record": n, "expr": e} for n, e in zip(names, written, strict=True)]}
-    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
-        yaml.safe_dump({"groups": [group]}, file)
-        file.flush()
-        _, out, err = run([program("promtool"), "check", "rules", "--lint=none", file.name])
-    for number, what in re.findall(r"query:number(\d+)\"?[^\n]*?could not parse expression: ([^\n]*)", out + err):
-        expr = expressions[int(number)]
-        yield Finding(path, line_with(text, json.dumps(expr)), f"{expr[:80]}: {what}")
+        answer: list[str] = getattr(module, question)(folder)
+    except UserError as error:
+        raise Unreadable(f"nothing was checked: {error}") from None
+    return answer

@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Tree:
     ).stdout.decode()
     for name in filter(None, listed.split("\0")):
         top = name.split("/")[0]
-        if top in ("cluster", "dashboards", "flows", "infra", "raytrain") or "/" not in name:
+        if top in ("cluster", "dashboards", "docs", "flows", "infra", "raytrain") or "/" not in name:
             target = tmp_path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_file():

@@ -22,7 +22,6 @@ class Plant:
     """The file whose check finds it, where that is another one."""
 
 
-RAY = "cluster/{}.yaml"
 PLANTS = {
     "aws: a key that Ray does not know": Plant(
         "cluster/aws.yaml", "idle_timeout_minutes", "idle_timeout_minute", "idle_timeout_minute"
@@ -134,6 +133,7 @@ PLANTS = {
     "prometheus: changed by hand": Plant(
         "infra/prometheus/prometheus.yml", "exporter:9464", "exporter:9465", "derive.py"
     ),
+    "costs: changed by hand": Plant("cluster/README.md", "32.77 | 65.54", "32.77 | 55.54", "derive.py"),
     "alertmanager: a receiver that is none": Plant(
         "infra/alertmanager/alertmanager.yml", "  - name: channel", "  - name: canal", "channel"
     ),
@@ -160,18 +160,19 @@ PLANTS = {
     ),
     "prefect: a key": Plant("prefect.yaml", "concurrency_limit: *one\n", "concurrency: *one\n", "concurrency"),
     "prefect: a cron that is none": Plant("prefect.yaml", '"0 2 * * *"', '"0 26 * * *"', "cron"),
-    "dashboard: a panel that is none": Plant(
-        "dashboards/run.json", '"type": "timeseries"', '"type": "timeserie"', "timeserie"
+    "dashboard: a key that Grafana has not": Plant(
+        "dashboards/run.json", '"gridPos"', '"gridPosition"', "gridPosition"
     ),
-    "dashboard: a place that is none": Plant(
-        "dashboards/run.json", '"gridPos": {', '"gridPos": "top", "was": {', "gridPos"
-    ),
+    "dashboard: a type": Plant("dashboards/run.json", '"schemaVersion": 41', '"schemaVersion": "new"', "schemaVersion"),
     "dashboard: an unknown metric": Plant(
         "dashboards/run.json", "raytrain_train_loss", "raytrain_train_lost", "raytrain_train_lost"
     ),
     "dashboard: PromQL": Plant("dashboards/cost.json", "sum by (run_id) (", "sum by run_id (", "parse error"),
     "dashboard: not JSON": Plant("dashboards/cost.json", '"panels": [', '"panels": ', "not JSON"),
     "rules: PromQL": Plant("dashboards/rules.yml", "expr: ", "expr: )", "parse"),
+    "rules: an unknown metric": Plant(
+        "dashboards/rules.yml", "raytrain_run_state", "raytrain_run_status", "raytrain_run_status"
+    ),
     "rules: a key": Plant("dashboards/rules.yml", "annotations:", "annotation:", "annotation"),
     "rules: changed, and the object not": Plant(
         "dashboards/rules.yml",
