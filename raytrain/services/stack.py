@@ -112,6 +112,8 @@ def _settled(known: Place, wanted: Place, without: Sequence[str]) -> Place:
         raise UserError(
             f"--base-port {wanted.base_port}: the services are up from {known.base_port} on; `raytrain down` first"
         )
+    if runs and known.cpus != wanted.cpus:
+        raise UserError(f"--cpus {wanted.cpus}: the services are up with {known.cpus}; `raytrain down` first")
     if runs and lacking and set(lacking) & {name for name, p in known.processes.items() if p.process()}:
         raise UserError(f"--without {lacking[0]}: it is up; `raytrain down` first")
     root = known.root if runs else wanted.root
@@ -149,10 +151,7 @@ def _store(place: Place) -> Service:
 def _start_all(place: Place, missing: Sequence[Service], digest: str | None, say: Say) -> Place:
     """Starts the services beside each other, each as soon as what it needs is well."""
     for service in missing:
-        if not service.keeps_orphans:
-            processes.end_marked(place.mark, service.name)
-        else:
-            _end_parts(place, service.name)
+        _end_remains(place, service)
     _check_ports(missing)
     started: dict[str, Started] = {}
     stop = threading.Event()
@@ -181,6 +180,16 @@ def _start_all(place: Place, missing: Sequence[Service], digest: str | None, say
         pool.shutdown()
     started.pop(DEPLOYMENTS, None)
     return place.saved(processes=place.processes | started, deployed=digest)
+
+
+def _end_remains(place: Place, service: Service) -> None:
+    """What is left of a service that is to be started again; not the work that outlived a worker."""
+    if not service.keeps_orphans:
+        processes.end_marked(place.mark, service.name)
+        return
+    words = list(service.argv)
+    same = [p for p in processes.marked(place.mark, service.name) if processes.command_line(p)[-len(words) :] == words]
+    processes.end(same, LEAVE_SECONDS)
 
 
 def _bring_up(
@@ -250,6 +259,7 @@ def _all_set(needs: Sequence[threading.Event], stop: threading.Event) -> bool:
 def _end(place: Place) -> None:
     """Who hands out work first, then the work, then who looks on, then what it all stands on."""
     _end_parts(place, "worker")
+    processes.end_marked(place.mark, "worker")  # its flows: none may start again what is ended next
     drivers = [p for p in processes.marked(place.mark, "ray") if "raytrain.step" in processes.command_line(p)]
     processes.end(drivers, SAVE_SECONDS)
     _end_parts(place, "exporter", "prometheus", "prefect", "ray")
