@@ -72,22 +72,30 @@ def findings(path: Path, checks: Sequence[Check]) -> list[Finding]:
     return sorted(set(found))
 
 
-def main(arguments: Sequence[str]) -> int:
-    known, bad = checks_of(ROOT), False
-    wanted = [Path(a).resolve() for a in arguments] or list(known)
-    for path in wanted:
-        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        if path not in known:
-            found = [Finding(path, 1, "no check knows this file" if path.exists() else "no such file")]
-        else:
+def report(root: Path, wanted: Sequence[Path] = ()) -> Iterator[tuple[bool, str]]:
+    """A line for each file that is in order (True) and each finding (False), of these files or of all below a root."""
+    known = checks_of(root)
+    for path in wanted or known:
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        if path in known:
             found = findings(path, known[path])
-        bad = bad or bool(found)
+        else:
+            found = [Finding(path, 1, "no check knows this file" if path.exists() else "no such file")]
         if not found:
-            print(f"ok  {name}")
+            yield True, f"ok  {name}"
         for one in found:
-            shown = one.path.relative_to(ROOT) if one.path.is_relative_to(ROOT) else one.path
-            print(f"{shown}:{one.line}: {one.what}")
-    return 1 if bad else 0
+            yield (
+                False,
+                f"{one.path.relative_to(root) if one.path.is_relative_to(root) else one.path}:{one.line}: {one.what}",
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    good = True
+    for fine, line in report(ROOT, [Path(a).resolve() for a in arguments]):
+        good = good and fine
+        print(line, flush=True)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import copy
 import functools
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def launcher(path: Path) -> Iterator[Finding]:
         raise Unreadable("not a mapping")
     problem = _ray_says(config)
     if problem:
-        quoted = problem.split("'")
-        yield Finding(path, line_with(text, f"{quoted[1]}:") if len(quoted) > 1 else 1, problem)
+        quoted = re.search("['`](\\w+)['`]", problem)
+        yield Finding(path, line_with(text, f"{quoted.group(1)}:") if quoted else 1, problem)
     for word in SECRETS:
         if word in text:
             yield Finding(path, line_with(text, word), f"{word}: keys do not belong into a file")

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from checks.finding import Finding, Unreadable, documents, line_of, line_with, program, run
 
+NOISE = ("Checking", "amtool: error", "Unit Testing")
 VARIABLE = re.compile(r"\$\{(\w+)")
+DEFAULT = re.compile(r"\$\{(\w+):?-[^}]+\}")
 REQUIRED = re.compile(r"\$\{(\w+):\?")
 
 
@@ -31,6 +33,10 @@ def compose(path: Path) -> Iterator[Finding]:
         yield Finding(example, line_with(example.read_text(), f"{name}="), f"{name}: {path.name} has no such variable")
     for name in sorted(name for name, value in given.items() if value):
         yield Finding(example, line_with(example.read_text(), f"{name}="), f"{name}: an example has no value to forget")
+    for name in sorted(DEFAULT.findall(text)):
+        yield Finding(
+            path, line_with(text, f"${{{name}"), f"{name}: a default that many will share; write ${{{name}:?}}"
+        )
     status, what = _parse(path, dict.fromkeys(used, "x"))
     if status:
         yield Finding(path, line_with(text, what.split("'")[1]) if what.count("'") > 1 else 1, what)
@@ -115,7 +121,7 @@ def _tool(path: Path, command: list[str | Path]) -> Iterator[Finding]:
     status, out, err = run(command)
     if status:
         said = [line.strip() for line in f"{out}\n{err}".splitlines() if line.strip()]
-        said = [line for line in said if not line.startswith(("Checking", "amtool: error"))]
+        said = [line.split("FAILED: ")[-1] for line in said if "FAILED" in line or not line.startswith(NOISE)]
         line = re.search(r"(?:line |:)(\d+)", " ".join(said))
         yield Finding(path, int(line.group(1)) if line else 1, " ".join(said)[:400])
 
