@@ -207,7 +207,9 @@ class _Board:
         self._by_run = {trial.run: trial for trial in course.trials}
         self._running: set[str] = set()
         self._failed: set[str] = set()
-        self._losses = {t.run: p["loss"] for t in course.trials if (p := _point(course, t)) is not None}
+        done = [p for t in course.trials if (p := _point(course, t)) is not None]
+        self._losses = {p["run"]: p["loss"] for p in done}
+        self._costs = {p["run"]: p["cost_usd"] for p in done}
         self.write()
 
     def told(self, run: str, state: str) -> None:
@@ -228,7 +230,7 @@ class _Board:
             _commit(course, trial)
             point = _point(course, trial)
             assert point is not None
-            self._losses[trial.run] = point["loss"]
+            self._losses[trial.run], self._costs[trial.run] = point["loss"], point["cost_usd"]
             course.say(
                 f"  {len(self._losses)}/{len(self._by_run)}  {trial.cell.name}: {point['loss']:.4f} nats a token, "
                 f"{point['bits_per_byte']:.4f} bits per byte, {point['seconds']:.0f} s"
@@ -236,6 +238,12 @@ class _Board:
         else:
             self._failed.add(trial.run)
             course.say(f"  {trial.cell.name} failed: {why or 'it ended without a model'}")
+
+    def rest(self) -> None:
+        """Nothing runs any more, however it ended."""
+        with self._lock:
+            self._running.clear()
+        self.write()
 
     def write(self) -> None:
         with self._lock:
@@ -249,13 +257,10 @@ class _Board:
                     "planned": len(self._by_run) - done - running - failed,
                 },
                 "best_loss": min(self._losses.values(), default=None),
-                "cost_usd": sum(p["cost_usd"] for p in map(self._known, self._losses) if p),
+                "cost_usd": sum(self._costs.values()),
                 "at": time.time(),
             }
             self._course.store.replace(f"sweeps/{self._course.name}/state.json", json.dumps(body).encode())
-
-    def _known(self, run: str) -> dict[str, Any] | None:
-        return _point(self._course, self._by_run[run])
 
 
 def _walk(course: Course, engine: Engine) -> dict[str, Any]:
@@ -271,7 +276,10 @@ def _walk(course: Course, engine: Engine) -> dict[str, Any]:
         course.say(f"[sweep] {len(trials)} trials{have}; {sum(t.flops for t in missing):.2e} FLOPs to do")
         usd = course.price.usd_per_hour / _trials_a_node(course.recipe)
         jobs = [_job(course, trial, usd) for trial in missing]
-        run_trials(engine, jobs, course.recipe.sweep.concurrency, board.told)
+        try:
+            run_trials(engine, jobs, course.recipe.sweep.concurrency, board.told)
+        finally:
+            board.rest()
     course.attempt.check()
     return _conclude(course, time.time() - start)
 

@@ -3,7 +3,7 @@
 Rules, each overridden by giving the field:
 - depths: a quarter, a half, three quarters and the whole of `model.depth`. A width that the recipe gives shrinks in
   proportion, to a multiple of 32; the dial sets the rest of the shape.
-- tokens: a fifteenth, a fifth and two thirds of the recipe's own horizon: a decade, well inside it.
+- tokens: a twentieth, a sixth and a half of the recipe's own horizon: a decade.
 
 A trial trains from scratch to its own horizon with the whole schedule, cooled down: no curve is cut short and no
 intermediate loss is used (Hoffmann et al. 2022, appendix B; Hägele et al. 2024). Its learning rate and batch follow the
@@ -23,7 +23,7 @@ from raytrain.model.section import ModelSection
 from raytrain.train.section import TrainSection
 
 DEPTH_SHARES = (0.25, 0.5, 0.75, 1.0)
-HORIZON_SHARES = (1 / 15, 1 / 5, 2 / 3)
+HORIZON_SHARES = (1 / 20, 1 / 6, 1 / 2)
 LEAST_STEPS = 128
 _PER_SIZE = ("max_steps", "batch_sequences", "microbatches", "learning_rate", "validate_every")
 

@@ -1,0 +1,77 @@
+"""What a grid cannot tell is said, by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raytrain.scaling.fit import Points, fit
+from raytrain.scaling.identify import Verdict, identify
+
+from .test_fit import TRUTH, gemstones, simulated
+
+
+def judged(points: Points) -> Verdict:
+    return identify(points, fit(points, starts=300, draws=100))
+
+
+def at(n: np.ndarray, d: np.ndarray) -> Points:
+    off = np.exp(0.003 * np.random.default_rng(0).standard_normal(len(n)))
+    return Points(n, d, TRUTH.loss(n, d) * off)
+
+
+def codes(verdict: Verdict) -> set[str]:
+    return {finding.code for finding in verdict.findings}
+
+
+def test_one_size_tells_nothing_of_size() -> None:
+    verdict = judged(at(np.full(12, 1e8), np.geomspace(1e9, 1e12, 12)))
+    assert "one_size" in codes(verdict)
+    assert {"A", "E", "alpha"} <= set(verdict.open)
+
+
+def test_one_token_count_tells_nothing_of_tokens() -> None:
+    verdict = judged(at(np.geomspace(1e7, 1e10, 12), np.full(12, 1e10)))
+    assert "one_token_count" in codes(verdict)
+    assert {"B", "E", "beta"} <= set(verdict.open)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_a_constant_ratio_of_tokens_to_size_tells_neither(power: float) -> None:
+    n = np.geomspace(1e7, 1e10, 12)
+    verdict = judged(at(n, 20 * 1e8 * (n / 1e8) ** power))
+    assert "constant_ratio" in codes(verdict)
+    assert {"A", "B", "alpha", "beta"} <= set(verdict.open)
+    assert "does not identify A, B" in verdict.sentence or "identifies nothing" in verdict.sentence
+
+
+def test_a_wide_clean_grid_identifies_the_exponents() -> None:
+    verdict = judged(simulated(0.001, 1, 8, 8))
+    assert {"alpha", "beta", "E"} <= set(verdict.identified)
+    assert not codes(verdict) & {"one_size", "one_token_count", "constant_ratio", "few_points", "few_starts_agree"}
+
+
+def test_real_runs_are_judged_by_the_same_rules() -> None:
+    verdict = judged(gemstones())
+    assert set(verdict.identified) | {p for f in verdict.findings for p in f.parameters} == {
+        "A",
+        "B",
+        "E",
+        "alpha",
+        "beta",
+    }
+
+
+def test_every_open_parameter_has_a_reason() -> None:
+    for points in (simulated(0.05, 2, 3, 2), simulated(0.02, 3, 2, 2), simulated(0.01, 4, 4, 3)):
+        verdict = judged(points)
+        assert set(verdict.open) == {p for f in verdict.findings for p in f.parameters}
+        assert all(name in verdict.sentence for name in verdict.open)
+
+
+def test_a_narrow_grid_and_a_best_size_outside_it_are_said() -> None:
+    n, d = (a.ravel() for a in np.meshgrid(np.array([1e7, 2e7, 3e7]), np.array([1e11, 2e11, 4e11])))
+    found = codes(judged(at(n, d)))
+    assert {"narrow_sizes", "narrow_tokens", "optimum_outside"} <= found
+    verdict = identify(at(n, d), fit(at(n, d), starts=300, draws=100), [0.1, 0.5])
+    assert "mostly_embedding" in codes(verdict)
