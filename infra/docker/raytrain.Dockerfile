@@ -13,7 +13,8 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ openssh-client procps rsync wget \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 raytrain \
- && useradd --uid 10001 --gid 10001 --create-home raytrain
+ && useradd --uid 10001 --gid 10001 --create-home raytrain \
+ && install -d -o 10001 -g 10001 /tmp/ray
 WORKDIR /opt/raytrain
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY raytrain ./raytrain
