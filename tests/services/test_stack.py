@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from raytrain.services import processes, programs, stack
 from raytrain.services.web import ask, well
 from raytrain.store import Store
-from tests.parts.stack import Stack, free_base_port
+from tests.parts.stack import ROOT, Stack, free_base_port
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +121,7 @@ def outside(services: Stack) -> list[str]:
 
 def test_every_service_answers(services: Stack) -> None:
     status = json.loads(services.run("status", "--json").stdout.splitlines()[-1])
+    jsonschema.validate(status, json.loads((ROOT / "docs" / "schemas" / "status.json").read_text()))
     expected = [p for p in stack.PARTS if p != "prometheus" or programs.present("prometheus")]
     assert [(s["service"], s["state"]) for s in status["services"]] == [(name, "healthy") for name in expected]
 
