@@ -6,6 +6,7 @@ Prefect's server may die at any moment and the job goes on; a new flow run attac
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import FailedRun
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
@@ -39,6 +41,15 @@ INTERRUPTED = "Interrupted"
 
 class Interrupted(Exception):
     """The work ended without a word or cannot be seen: worth another try, which resumes it."""
+
+
+def _without_stack(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
+
+
+# After a flow that returned a failed state Prefect prints where in its engine that was noticed: forty lines that bury
+# the one which says what to do.
+logging.getLogger("prefect.flow_runs").addFilter(_without_stack)
 
 
 def walk(recipe: str, overrides: Sequence[str], store: str | None, steps: Sequence[str], snapshot: bool = False) -> Any:

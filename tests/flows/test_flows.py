@@ -63,6 +63,12 @@ def test_a_pipeline_is_watched_to_its_end_and_never_repeated(ground: Ground, wri
     assert "attach to raytrain.whole.evaluate.1 (SUCCEEDED)" in again.stdout
     assert len(jobs_of(ground, "whole")) == 4
 
+    other = ground.run("curate/local", f"recipe={path}", 'overrides=["seed=8"]')
+    assert other.returncode == 1
+    assert "seed was 7, is 8" in other.stdout
+    assert jobs_of(ground, "whole")["select.2"] == "FAILED"
+    assert "Retry" not in other.stdout  # what a person must mend is not tried again
+
 
 @pytest.mark.parametrize(
     ("change", "reason"),
@@ -81,15 +87,6 @@ def test_a_broken_recipe_ends_with_its_reason(
     assert not jobs_of(ground, "broken")
 
 
-def test_a_recipe_under_a_taken_name_is_refused_by_the_drivers_own_line(ground: Ground, write: Write) -> None:
-    assert ground.run("curate/local", f"recipe={write('taken')}").returncode == 0
-    done = ground.run("curate/local", f"recipe={write('taken', seed=8)}")
-    assert done.returncode == 1
-    assert "seed was 7, is 8" in done.stdout
-    assert "Retry" not in done.stdout
-    assert jobs_of(ground, "taken") == {"select.1": "SUCCEEDED", "select.2": "FAILED"}
-
-
 def test_cancel_stops_the_job(ground: Ground, write: Write) -> None:
     path = write("cancelled")
     flow_run = ground.start_run("pretrain/local", f"recipe={path}")
@@ -101,6 +98,7 @@ def test_cancel_stops_the_job(ground: Ground, write: Write) -> None:
     assert read_progress(Store(ground.store), "cancelled")["step"] < 300
 
 
+@pytest.mark.long
 def test_a_training_outlives_flow_worker_and_server(ground: Ground, write: Write, undisturbed: Path) -> None:
     """One training; each part is killed in turn, and every time a new flow run finds the same job."""
     path = write("outlives", name="outlives")
