@@ -41,6 +41,7 @@ class LocalEngine:
             port = probe.getsockname()[1]
         environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
         environment["OMP_NUM_THREADS"] = str(job.train.threads)
+        environment["RAYTRAIN_DRIVER"] = str(os.getpid())
         text = job.model_dump_json()
         children = [
             subprocess.Popen(

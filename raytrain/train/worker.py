@@ -5,7 +5,9 @@ As a program it reads a job as JSON from standard input: `python -m raytrain.tra
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -65,11 +67,17 @@ def work(job: TrainJob, rank: int, say: Callable[[dict[str, Any]], None] | None 
             reporter.close()
 
 
-def main() -> int:
-    import os
+def _end_with(driver: int) -> None:
+    """Ends this process when the driver that started it is gone: nobody else would, and its attempt is over."""
+    while os.getppid() == driver:
+        time.sleep(1)
+    os._exit(1)
 
+
+def main() -> int:
     from raytrain.train.parallel import leave
 
+    threading.Thread(target=_end_with, args=(int(os.environ["RAYTRAIN_DRIVER"]),), daemon=True).start()
     job = TrainJob.model_validate_json(sys.stdin.read())
     try:
         return 0 if work(job, int(os.environ.get("RANK", "0"))) else 1
