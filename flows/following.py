@@ -12,12 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import prefect
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import FailedRun
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
@@ -28,6 +27,7 @@ from raytrain.corpus.inventory import listing_digest
 from raytrain.engine import jobs
 from raytrain.errors import UserError
 from raytrain.runs import request_stop
+from raytrain.services.prefect import check_prefect_version
 from raytrain.store import Store
 from raytrain.store import attempt as attempts
 from raytrain.store.journal import START, read_journal
@@ -75,7 +75,7 @@ def sweep_out(recipe: str, overrides: Sequence[str], store: str | None, name: st
 
 def carry_out(given: Order, works: Sequence[Work]) -> Any:
     """One task after the other; the last one's result, or the state of the first that failed."""
-    check_server()
+    check_prefect_version(str(PREFECT_API_URL.value()))
     shown.links()
     result: dict[str, Any] = {}
     for work in works:
@@ -193,17 +193,6 @@ def stop_run(store: Store, run: str) -> None:
     while number and attempts.alive(store, run, number) and time.monotonic() < deadline:
         time.sleep(0.5)
     jobs.stop_jobs(store, run)
-
-
-def check_server() -> None:
-    """Refuses a Prefect server of another version: runs that hang and schedules that never fire come of it."""
-    with get_client(sync_client=True) as client:
-        served = client.api_version()
-    if served != prefect.__version__:
-        raise UserError(
-            f"PREFECT_API_URL: the server is Prefect {served}, this worker is {prefect.__version__}; "
-            "install the same version on both"
-        )
 
 
 def plain(line: str) -> str:

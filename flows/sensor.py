@@ -7,10 +7,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.deployments import run_deployment
 from prefect.runtime import deployment
+from prefect.settings import PREFECT_API_URL
 
-from flows.following import check_server, failed
+from flows.following import failed
 from flows.works import RECIPE, in_store, order
 from raytrain.errors import UserError
+from raytrain.services.prefect import check_prefect_version
 
 
 @flow(name="sensor")
@@ -27,7 +29,7 @@ def sensor(recipe: str = RECIPE, overrides: tuple[str, ...] = (), store: str | N
     """
     log = get_run_logger()
     try:
-        check_server()
+        check_prefect_version(str(PREFECT_API_URL.value()))
         found = order(recipe, overrides, store, snapshot=True)
     except UserError as error:
         return failed(str(error))

@@ -1,40 +1,30 @@
-"""One ground for all tests of flows, and a small recipe over real text."""
+"""The services of `raytrain up`, and a small recipe over real text."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.real.conftest import CORPUS, RECIPE
+from tests.parts.stack import Stack, stack
+from tests.real.conftest import CORPUS, RECIPE, undisturbed
 
 from .parts import Ground
 
-
-@pytest.fixture(scope="session")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """A Ray head alone."""
-    ground = Ground(tmp_path_factory.mktemp("ground"))
-    try:
-        ground.ray()
-        yield ground
-    finally:
-        ground.close()
+__all__ = ["stack", "undisturbed"]
 
 
-@pytest.fixture(scope="session")
-def ground(head: Ground) -> Ground:
-    """Ray head, Prefect server, worker, and every flow deployed."""
-    head.prefect()
-    for pool, kind in (("raytrain-local", "process"), ("raytrain-k8s", "kubernetes")):
-        assert head.call("work-pool", "create", pool, "--type", kind).returncode == 0
-    deployed = head.call("deploy", "--all", "--no-prompt")
-    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    head.worker()
-    return head
+@pytest.fixture
+def ground(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    """Everything is up, and this process's environment leads there."""
+    stack.up()
+    found = Ground(stack)
+    for name, value in found.env.items():
+        monkeypatch.setenv(name, value)
+    return found
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -213,19 +212,12 @@ def test_what_is_wrong_with_the_job_server_is_said_in_a_line(
 # -- Ray's own job server ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def real(head: Ground, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.setenv(name, head.env[name])
-    return head
-
-
 def of(store: Store, command: list[str], run: str) -> Callable[[], Job]:
     return lambda: submit_or_attach(store, run, "pretrain", command, recipe="r", listing="l")
 
 
 @pytest.mark.slow
-def test_ray_takes_one_of_many_and_ends_it_when_told(real: Ground, place: Store) -> None:
+def test_ray_takes_one_of_many_and_ends_it_when_told(ground: Ground, place: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = [f.result() for f in [pool.submit(of(place, SLEEP, "race")) for _ in range(4)]]
     name = JobName("race", "pretrain", 1)
@@ -239,7 +231,7 @@ def test_ray_takes_one_of_many_and_ends_it_when_told(real: Ground, place: Store)
 
 
 @pytest.mark.slow
-def test_an_exit_code_and_the_last_words_come_back(real: Ground, place: Store) -> None:
+def test_an_exit_code_and_the_last_words_come_back(ground: Ground, place: Store) -> None:
     words = [sys.executable, "-c", "import sys; print('error: mend this', file=sys.stderr); sys.exit(75)"]
     name = of(place, words, "words")().name
     wait_for(lambda: not state(name).live, "the job does not end")
@@ -249,7 +241,9 @@ def test_an_exit_code_and_the_last_words_come_back(real: Ground, place: Store) -
 
 
 @pytest.mark.slow
-def test_the_real_server_refuses_without_its_token(real: Ground, place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_server_refuses_without_its_token(
+    ground: Ground, place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     with pytest.raises(UserError, match="refuses this token"):
         of(place, NOTHING, "token")()
@@ -259,13 +253,11 @@ def test_the_real_server_refuses_without_its_token(real: Ground, place: Store, m
 
 
 @pytest.mark.slow
-def test_a_new_head_knows_nothing_and_the_next_job_comes(real: Ground, place: Store) -> None:
+def test_a_new_head_knows_nothing_and_the_next_job_comes(ground: Ground, place: Store) -> None:
     first = of(place, SLEEP, "head")()
-    real.head.kill()
+    ground.kill("ray")
     with pytest.raises(Unreachable):
         state(first.name)
-    time.sleep(1)
-    real.head.start()
-    real.wait_for_ray()
+    ground.stack.up()
     assert state(first.name).status == "UNKNOWN"
     assert of(place, NOTHING, "head")().name.n == 2
