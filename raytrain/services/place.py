@@ -16,7 +16,7 @@ from pathlib import Path
 import raytrain
 from raytrain.errors import UserError
 from raytrain.services import objectstore, programs
-from raytrain.services.processes import Started
+from raytrain.services.processes import Mark, Started
 
 FOLDER = ".raytrain"
 BASE_PORT = 7400
@@ -54,7 +54,7 @@ class Place:
     """What is remembered of the folder between commands."""
 
     folder: Path
-    mark: str
+    word: str
     base_port: int
     root: Path
     cpus: int
@@ -73,11 +73,15 @@ class Place:
         return [self.port(name) for group in groups for name in PORTS[group]]
 
     @property
+    def mark(self) -> Mark:
+        return Mark(self.word, self.folder)
+
+    @property
     def short(self) -> Path:
         """The folder under a name short enough for sockets: itself, or a link that `link` makes."""
         if len(str(self.folder).encode()) <= LONGEST:
             return self.folder
-        return Path("/tmp") / f"rt-{self.mark[:8]}"
+        return Path("/tmp") / f"rt-{self.word[:8]}"
 
     def log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
@@ -181,6 +185,7 @@ def prepare(place: Place) -> None:
 def clean(place: Place) -> None:
     """What is of no use once nothing runs: sockets, sessions, temporary files, the short name."""
     place.unlink()
+    place.mark.forget()
     for socket in objectstore.leftovers(place.ports_of("store")):
         socket.unlink(missing_ok=True)
     shutil.rmtree(place.folder / "tmp", ignore_errors=True)

@@ -22,7 +22,7 @@ from raytrain.errors import UserError
 from raytrain.services import metrics, objectstore, prefect, processes, programs, ray
 from raytrain.services import place as places
 from raytrain.services.place import BUCKET, HOST, Place
-from raytrain.services.processes import Started
+from raytrain.services.processes import Process, Started
 from raytrain.services.service import Service
 
 PARTS = ("store", "prefect", "ray", "worker", "exporter", "prometheus")
@@ -88,7 +88,7 @@ def down(folder: Path, *, wipe: bool, say: Say) -> None:
             jobs = ray.running_jobs(place.environment())
             if jobs:
                 say(f"warning: Ray was at {', '.join(jobs)}; a run goes on from its last checkpoint when started again")
-            _end(place)
+            _end(place, living)
         places.clean(place)
         place.saved(processes={})
         say(f"down: {len(living)} processes ended" if living else "already down")
@@ -256,14 +256,14 @@ def _all_set(needs: Sequence[threading.Event], stop: threading.Event) -> bool:
     return True
 
 
-def _end(place: Place) -> None:
+def _end(place: Place, living: Sequence[Process]) -> None:
     """Who hands out work first, then the work, then who looks on, then what it all stands on."""
     _end_parts(place, "worker")
     processes.end_marked(place.mark, "worker")  # its flows: none may start again what is ended next
-    drivers = [p for p in processes.marked(place.mark, "ray") if "raytrain.step" in processes.command_line(p)]
-    processes.end(drivers, SAVE_SECONDS)
+    processes.end([p for p in living if "raytrain.step" in processes.command_line(p)], SAVE_SECONDS)
     _end_parts(place, "exporter", "prometheus", "prefect", "ray")
-    processes.end_marked(place.mark)  # the store among them: it would take 16 s to leave, and loses nothing by this
+    processes.end(living, 0)  # the store among them: it would take 16 s to leave, and loses nothing by this
+    processes.end_marked(place.mark)
 
 
 def _end_parts(place: Place, *names: str) -> None:

@@ -98,22 +98,31 @@ def kill_everything(services: Stack) -> None:
 def of_these(services: Stack) -> list[str]:
     """Every process on the machine that has to do with these services, by environment, words or open files."""
     place, found = services.place(), []
-    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()):
+    signs = [sign.encode() for sign in (place.word, str(place.folder), str(place.short))]
+    for proc in (Path(f"/proc/{pid}") for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid()):
         try:
-            told = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
-            told += os.readlink(f"/proc/{pid}/cwd").encode()
+            words = (proc / "cmdline").read_bytes()
+            told = (proc / "environ").read_bytes() + words + b"".join(opened(proc))
         except OSError:
             continue
-        if place.mark.encode() in told or str(place.folder).encode() in told or str(place.short).encode() in told:
-            found.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:80]!r}")
+        if any(sign in told for sign in signs):
+            found.append(f"{proc.name} {words[:80]!r}")
     return found
+
+
+def opened(proc: Path) -> Iterator[bytes]:
+    for link in [proc / "cwd", *(proc / "fd").iterdir()]:
+        try:
+            yield os.readlink(link).encode()
+        except OSError:
+            continue
 
 
 def outside(services: Stack) -> list[str]:
     """Files outside the folder that the services left."""
     place = services.place()
     ports = [str(port) for part in stack.PARTS for port in place.ports_of(part)]
-    ours = [place.mark[:8], *ports, "plasma"]
+    ours = [place.word[:8], *ports, "plasma"]
     left = [p for f in ("/tmp", "/dev/shm", "/var/tmp") for p in Path(f).iterdir() if any(o in p.name for o in ours)]
     assert services.home is not None
     return [str(p) for p in [*left, *services.home.rglob("*")]]
