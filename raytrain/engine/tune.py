@@ -124,6 +124,7 @@ def _in_processes(jobs: Sequence[TrainJob], concurrency: int, told: Told) -> Non
 def _trial_in_processes(job: TrainJob, told: Told, children: set[subprocess.Popen[str]], stop: threading.Event) -> None:
     told(job.run, "running")
     environment = os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    environment["RAYTRAIN_DRIVER"] = str(os.getpid())
     environment["OMP_NUM_THREADS"] = str(job.train.threads)
     for death in range(DEATHS + 1):
         if stop.is_set():
