@@ -63,7 +63,7 @@ def short(value: object, unit: str = "") -> str:
     found = real(value)
     if found is None:
         return MISSING
-    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+    for power, prefix in ((24, "Y"), (21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         # 999.6 of something reads better as 1.00 of the next.
         if abs(found) >= 0.9995 * 10**power:
             return f"{significant(found / 10**power)}{THIN}{prefix}{unit}"

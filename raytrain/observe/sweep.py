@@ -30,7 +30,7 @@ from raytrain.scaling.law import Law
 Row = Mapping[str, Any]
 STYLES = ("one", "two", "three", "five", "seven", "four", "eight", "nine", "ten", "six")
 CURVE = 60  # points of a drawn law
-UNITS = {"A": "", "B": "", "E": "nats a token that no size and no text takes away", "alpha": "of N", "beta": "of D"}
+ABOUT = {"A": "size", "B": "tokens", "E": "irreducible loss", "alpha": "exponent of size", "beta": "exponent of tokens"}
 
 
 def render(result: Row) -> str:
@@ -42,7 +42,7 @@ def render(result: Row) -> str:
         ("loss", "Loss and compute", _curves(done, law)),
         ("budgets", "Where the next FLOP goes", _optima(law)),
         ("law", "The law", _law(law)),
-        ("trials", "Trials", _trials(result["points"], law)),
+        ("trials", "Trials", _trials(result["sweep"], result["points"], law)),
         ("method", "How it was made", _method(result, law)),
     ]
     shown = [s for s in sections if s[2]]
@@ -62,7 +62,8 @@ def _header(result: Row, done: Sequence[Row], law: Row | None) -> str:
         if best is None
         else (
             f"Best of {len(done)} trials: <b>{best['loss']:.3f} nats a token</b>, "
-            f"{best['bits_per_byte']:.3f} bits per byte, at {text(short(best['parameters']))} parameters and {text(short(best['tokens']))} tokens."
+            f"{best['bits_per_byte']:.3f} bits per byte, at {text(short(best['parameters']))} parameters "
+            f"and {text(short(best['tokens']))} tokens."
         )
     )
     verdict = f"<p>{text(law['sentence'])}</p>" if law else "<p>Three finished trials are needed for a law.</p>"
@@ -215,7 +216,7 @@ def _law(law: Row | None) -> str:
         return ""
     rows = [
         (
-            Markup(f"{name}<small>{UNITS[name]}</small>"),
+            Markup(f"{name}<small>{ABOUT[name]}</small>"),
             significant(entry["value"], 4),
             f"{significant(entry['low'])} – {significant(entry['high'])}",
             "yes" if entry["identified"] else Markup('<span class="chip warning">not identified</span>'),
@@ -224,17 +225,17 @@ def _law(law: Row | None) -> str:
     ]
     a = law["exponent"]
     ends = f"{significant(a['low'])} – {significant(a['high'])}"
-    split = Markup("a<small>N* grows with the power a of compute</small>")
+    split = Markup("a<small>best size ~ compute^a</small>")
     rows.append((split, significant(a["value"], 4), ends, MISSING))
     shown = table(("parameter", "value", "95 % interval", "identified"), rows, (1, 2))
     return f'<div class="panel"><h3>{text(law["form"])}</h3>{shown}</div>'
 
 
-def _trials(points: Sequence[Row], law: Row | None) -> str:
+def _trials(sweep: str, points: Sequence[Row], law: Row | None) -> str:
     off = law["points"]["residuals"] if law else {}
     rows = [
         (
-            Markup(f"<code>{text(row['run'])}</code>"),
+            Markup(f"<code class=whole>{text(row['run'].removeprefix(sweep + '-'))}</code>"),
             short(row["parameters"]),
             short(row["tokens"]),
             significant(row["tokens"] / row["parameters"]),

@@ -127,7 +127,7 @@ def _width(points: Points, fit: Fit) -> list[Finding]:
     for name, column in zip(NAMES, fit.draws.T, strict=True):
         low, high = interval(column)
         if tests[name](low, high):
-            told = f"{name} may lie anywhere from {low:.3g} to {high:.3g} (95%)."
+            told = f"{name} may lie anywhere from {_short(low)} to {_short(high)} (95%)."
             found.append(Finding(f"wide_{name}", (name,), told))
     return found
 
@@ -156,14 +156,22 @@ def _range(points: Points, fit: Fit) -> list[Finding]:
     if not low <= float(best) <= high:
         doubt(
             "optimum_outside",
-            f"At the largest budget the law's best size is {float(best):.3g} parameters, outside the grid's "
-            f"{low:.3g} to {high:.3g}: the grid does not bracket it.",
+            f"At the largest budget the law's best size is {_short(float(best))} parameters, outside the grid's "
+            f"{_short(low)} to {_short(high)}: the grid does not bracket it.",
         )
     return found
 
 
 def _ratio(values: Array) -> float:
     return float(values.max() / values.min())
+
+
+def _short(value: float) -> str:
+    """Three significant digits, thousands by their prefix."""
+    for power, prefix in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if 10**power <= value < 10 ** (power + 3):
+            return f"{value / 10**power:.3g} {prefix}"
+    return f"{value:.3g}"
 
 
 def _listed(names: Sequence[str]) -> str:
