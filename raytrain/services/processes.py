@@ -23,7 +23,7 @@ SESSIONS = "sessions"
 
 try:
     import psutil  # type: ignore[import-untyped]
-    from psutil import Process
+    from psutil import Process as Process
 except ModuleNotFoundError:  # raytrain without its services
     raise UserError("psutil: not installed; pip install 'raytrain[services]'") from None
 
