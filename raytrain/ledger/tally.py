@@ -39,10 +39,11 @@ class Node:
         return self.driver is not None or self.worker is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Taken:
-    """A step as it was taken on one node."""
+    """A step as it was taken on one node; a run holds many."""
 
+    node: str
     attempt: int
     seconds: float
     usd: float
@@ -70,7 +71,7 @@ class Tally:
         self.lost_steps = 0
         self.market = ""
         self.nodes: dict[str, Node] = {}
-        self._taken: dict[int, dict[str, Taken]] = {}
+        self._taken: dict[int, list[Taken]] = {}
         self._leg = (0, 0)  # (attempt, restored step)
         self._last_step = 0.0
 
@@ -168,27 +169,27 @@ class Tally:
             node.filler.clear()
         tokens, number = int(value["tokens"]), int(event["step"])
         self.tokens_processed += tokens
-        taken = Taken(int(event["attempt"]), seconds, usd, tokens, "loss" in value)
-        at = self._taken.setdefault(number, {})
+        taken = Taken(event["node"], int(event["attempt"]), seconds, usd, tokens, "loss" in value)
         if taken.attempt < self._leg[0] and number > self._leg[1]:  # a paused writer woke up after its successor began
             self._waste(taken)
             return
         self._last_step = max(self._last_step, ts)
         if taken.counts:
             self._settle_drivers(taken.attempt, ts - DRIVER_LAG_SECONDS)
-        before = at.get(event["node"])
-        at[event["node"]] = taken
         self.tokens_surviving += tokens
-        if before is not None:
+        there = self._taken.setdefault(number, [])
+        for before in [t for t in there if t.node == taken.node]:
+            there.remove(before)
             self.tokens_surviving -= before.tokens
             self._waste(before)
+        there.append(taken)
 
     def _restore(self, event: Mapping[str, Any], node: Node, present: bool, ts: float) -> None:
         restored = int(event["step"])
         if int(event["attempt"]) >= self._leg[0]:
             self._leg = (int(event["attempt"]), restored)
             for number in [n for n in self._taken if n > restored]:
-                for taken in self._taken.pop(number).values():
+                for taken in self._taken.pop(number):
                     self.tokens_surviving -= taken.tokens
                     self._waste(taken)
             for other in self.nodes.values():  # a group that restarts leaves behind the nodes that died

@@ -73,7 +73,8 @@ STEPS_LEFT = "(raytrain_train_max_steps{RUN} - raytrain_train_step{RUN})"
 STEP_SECONDS = "(raytrain_train_step_duration_seconds_sum{RUN} / (raytrain_train_step_duration_seconds_count{RUN} > 0))"
 SPENT = "sum by (run_id) (raytrain_cost_usd_total{RUN})"
 PER_MILLION = (
-    '1e6 * sum by (run_id) (raytrain_cost_usd_total{RUN, component="pretrain"}) / (raytrain_train_tokens{RUN} > 0)'
+    '1e6 * sum by (run_id) (raytrain_cost_usd_total{RUN, component="pretrain"})'
+    " / (sum by (run_id) (raytrain_train_tokens{RUN}) > 0)"
 )
 NODE_TIME = "sum by (run_id) (raytrain_node_seconds_total{RUN})"
 WASTED_SHARE = f"sum by (run_id) (raytrain_cost_wasted_usd_total{{RUN}}) / ({SPENT} > 0)"
