@@ -15,8 +15,9 @@ from pathlib import Path
 
 PORTS = 8  # S3, master, volume and filer, each with its gRPC port
 CONFIGURATION = "s3.json"
-# Go's collector is told to stay small: without these two, large uploads take the program to 1 GB.
-ENVIRONMENT = {"GOMEMLIMIT": "400MiB", "GOGC": "50"}
+# Go's collector is told to stay small: without it, large uploads take the program to 1 GB. Every bucket is a collection
+# of volumes: two each, where seven are usual, leave room for hundreds of buckets.
+ENVIRONMENT = {"GOMEMLIMIT": "400MiB", "GOGC": "50", "WEED_MASTER_VOLUME_GROWTH_COPY_1": "2"}
 ALL = ("Admin", "Read", "Write", "List", "Tagging")
 READ_ONLY = ("Read", "List")
 
@@ -66,7 +67,7 @@ def command(program: Path, ports: Sequence[int]) -> list[str]:
         "master.telemetry": "false",
         "volume.port": volume,
         "volume.port.grpc": volume_grpc,
-        "volume.max": 100,  # 25 GB at 256 MB each, taken as it is needed
+        "volume.max": 500,  # 125 GB at 256 MB each, taken as it is needed
         "volume.preStopSeconds": 0,
         "volume.minFreeSpace": "200MiB",
         "filer": "true",

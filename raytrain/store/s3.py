@@ -28,6 +28,7 @@ from typing import Any
 
 import aiohttp
 from botocore import exceptions as boto  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from fsspec.asyn import FSTimeoutError, sync_wrapper
 from s3fs import S3FileSystem  # type: ignore[import-untyped]
 
@@ -45,7 +46,7 @@ MARK = "raytrain-put"  # the object's metadata by which a writer knows its own
 _BROKEN_CONNECTION = (
     boto.HTTPClientError,
     boto.ConnectionError,
-    boto.ResponseParserError,
+    ResponseParserError,
     boto.IncompleteReadError,
     boto.FlexibleChecksumError,
     boto.MetadataRetrievalError,
@@ -87,7 +88,9 @@ def connect(patience: float | None = None) -> PatientS3:
 
 @lru_cache(maxsize=16)
 def _connected(process: int, settings: str, patience: float) -> PatientS3:
-    return PatientS3(patience=patience, use_listings_cache=False, skip_instance_cache=True)
+    fs = PatientS3(patience=patience, use_listings_cache=False, skip_instance_cache=True)
+    fs.begin()
+    return fs
 
 
 def _patience(asked: float | None) -> float:
@@ -149,15 +152,25 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
                 tries += 1
                 if now + delay > first + self.patience:
                     raise Unreachable(
-                        f"s3://{bucket} at {self._endpoint()}: no good answer in {now - first:.0f} s and {tries} tries "
+                        f"{self._where(bucket)}: no good answer in {now - first:.0f} s and {tries} tries "
                         f"({_reason(error)}); see that the store is up, and AWS_ENDPOINT_URL if it is your own"
                     ) from error
                 if now > max(first, self._said) + SAY_AFTER_SECONDS:
                     self._said = now
                     logging.getLogger(__name__).warning(
-                        "s3://%s: %s fails since %.0f s (%s); trying on", bucket, method, now - first, _reason(error)
+                        "%s: %s fails since %.0f s (%s); trying on",
+                        self._where(bucket),
+                        method,
+                        now - first,
+                        _reason(error),
                     )
             await asyncio.sleep(delay)
+
+    async def _begin(self) -> None:
+        """Takes endpoint and credentials' source from the environment as it is now. Asks nobody but this machine."""
+        await self._patiently(self.set_session, "set_session", "")
+
+    begin = sync_wrapper(_begin)
 
     async def _create(self, path: str, source: bytes | Path) -> bool:
         """Puts an object unless it is there; True if it is ours. Above 32 MB in parts.
@@ -242,12 +255,12 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
         except Exception:
             pass
 
-    def _endpoint(self) -> str:
-        return str(self._s3.meta.endpoint_url) if self._s3 is not None else "its endpoint"
+    def _where(self, bucket: str) -> str:
+        return f"s3://{bucket} at {self._s3.meta.endpoint_url}" if self._s3 is not None else "S3"
 
     def _refusal(self, error: Exception, bucket: str) -> UserError | None:
         """What the user can mend, as one line; None for anything else, an absent key above all."""
-        where = f"s3://{bucket} at {self._endpoint()}"
+        where = self._where(bucket)
         code = _code(error)
         if code in _CREDENTIALS:
             return UserError(f"{where}: the credentials {_CREDENTIALS[code]} ({code})")

@@ -5,8 +5,10 @@ One server a session however many modules import the fixture, on loopback ports 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
@@ -65,6 +67,7 @@ def _start(folder: Path, at_end: Callable[[Callable[[], None]], None]) -> Seawee
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
 
     def stop() -> None:
@@ -80,6 +83,11 @@ def _start(folder: Path, at_end: Callable[[Callable[[], None]], None]) -> Seawee
         assert process.poll() is None and time.monotonic() < deadline, f"the S3 store does not start: {said}"
         time.sleep(0.1)
     return Seaweed(objectstore.endpoint(ports), writer, reader)
+
+
+def _die_with_parent() -> None:
+    """Tests that are killed take the server with them."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
 
 
 def _free_ports(count: int) -> list[int]:
