@@ -44,7 +44,7 @@ class Exporter(Collector):
         self._watches: dict[str, RunWatch] = {}
         self._look_at: dict[str, float] = {}
         self._samples: dict[str, list[Sample]] = {}
-        self._errors: Counter[str] = Counter(store=0, prefect=0, event=0)
+        self._errors: Counter[str] = Counter(store=0, prefect=0, event=0, artifact=0)
         self._dropped: Counter[str] = Counter(runs=0, domains=0)
         self._flows_at = self._took = self._last = 0.0
 

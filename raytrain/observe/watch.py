@@ -192,9 +192,16 @@ class RunWatch:
             if self._lineage.get(step) != prefix:
                 artifact = open_artifact(self.store, prefix)
                 if artifact is not None:
-                    found = _of_artifact(self.run, step, artifact)
-                    self._made[step] = [Sample(f"raytrain_{n}", (self.run, *labels), v) for n, labels, v in found]
+                    self._made[step] = self._counted(step, artifact)
                     self._lineage[step] = prefix
+
+    def _counted(self, step: str, artifact: Artifact) -> list[Sample]:
+        found = _of_artifact(self.run, step, artifact)
+        try:
+            return [Sample(f"raytrain_{n}", (self.run, *labels), float(v)) for n, labels, v in found]
+        except (KeyError, TypeError, ValueError):  # made by another version: the run's other figures still count
+            self._errors["artifact"] += 1
+            return []
 
     def _all(self, now: float) -> Iterator[tuple[str, tuple[str, ...], float | Histogram]]:
         figures, tally = self._figures, self._tally
@@ -207,9 +214,7 @@ class RunWatch:
         yield from (
             (name, ("validation",) if name == "eval_loss" else (), value) for name, value in figures.now.items()
         )
-        yield from (
-            ("eval_domain_bpb", (d,), bits) for d, bits in sorted(figures.domains.items())[:MAX_DOMAINS]
-        )
+        yield from (("eval_domain_bpb", (d,), bits) for d, bits in sorted(figures.domains.items())[:MAX_DOMAINS])
         yield from (("train_skipped_steps_total", (reason,), n) for reason, n in figures.skipped.items())
         yield from (("restarts_total", (kind,), n) for kind, n in figures.restarts.items())
         yield from (("checkpoint_duration_seconds", (op,), h) for op, h in figures.checkpoint.items())
@@ -275,7 +280,7 @@ def _of_artifact(run: str, step: str, made: Artifact) -> Iterator[tuple[str, tup
     elif step == "baseline":
         known = {"xz": "xz", "ppmd": "ppmd", "xz_given_train": "xz_after_training_text"}
         yield from (("eval_baseline_bpb", (name,), facts[k]) for k, name in known.items() if facts.get(k))
-    elif step == "evaluate" and "choice" in facts:
+    elif step == "evaluate" and facts["choice"]["accuracy"] is not None:
         yield "eval_accuracy_ratio", ("choice",), facts["choice"]["accuracy"]
 
 

@@ -272,6 +272,19 @@ def test_a_damaged_event_is_counted_and_the_others_are_read(store: Store, life: 
     assert value(series, "raytrain_train_step") == 41
 
 
+def test_a_manifest_that_is_not_understood_hides_nothing_else(store: Store, life: Life) -> None:
+    lineage = json.loads(store.get("runs/lives/lineage.json"))
+    manifest = json.loads(store.get(f"{lineage['select']}/MANIFEST.json"))
+    manifest["facts"] = {"funnel": [{"step": "read", "documents": None}] * 2}
+    store.replace(f"{lineage['select']}/MANIFEST.json", json.dumps(manifest).encode())
+    exporter = Exporter(store)
+    exporter.poll()
+    series = served(exporter)
+    assert value(series, "raytrain_exporter_errors_total", reason="artifact") == 1
+    assert value(series, "raytrain_train_step") == 40
+    assert "raytrain_data_documents_total" not in names(series)
+
+
 def test_a_finished_run_is_served_for_a_while_and_then_dropped(store: Store) -> None:
     attempt = Attempt.claim(store, "lives")
     life = lived(store, "lives", attempt.number, time.time() - 140)

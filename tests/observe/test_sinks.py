@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -108,3 +111,15 @@ def test_a_place_that_cannot_be_written_is_one_line(store: Store, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_metrics(store, "r", str(tmp_path / "file" / "below"))
+
+
+def test_the_command_says_where(store: Store, tmp_path: Path) -> None:
+    lived(store, "r", 1, time.time() - 200).close()
+    command = [sys.executable, "-c", "from raytrain.cli import main; main()", "metrics"]
+    options = ["--store", store.uri, "--to", str(tmp_path / "out"), "--json"]
+    done = subprocess.run([*command, "r", *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["steps"] == 40 and Path(said["parquet"]).exists()
+    done = subprocess.run([*command, "nobody", *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("error: run 'nobody'") and done.stderr.count("\n") == 1
