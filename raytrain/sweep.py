@@ -105,7 +105,9 @@ def execute(
             trials = plan_trials(recipe, name, files, made)
             _bind(store, name, recipe, trials, made)
             result = _walk(Course(store, name, recipe, trials, made, attempt, price, tell), place)
-        state = "succeeded" if result["state"] == "succeeded" else "failed"
+        _complain(result)
+        state = "succeeded"
+        return result
     except KeyboardInterrupt:
         state = "stopped"
         raise
@@ -116,15 +118,18 @@ def execute(
         journal.say(f"error: {error}")
         raise
     finally:
+        journal.say({"succeeded": "finished", "stopped": "stopped: run it again to resume"}.get(state, state))
         journal.close()
         attempt.release(state)
+
+
+def _complain(result: Mapping[str, Any]) -> None:
     if result["failed"]:
         first = result["failed"][0]
         raise UserError(
-            f"{len(result['failed'])} of {len(trials)} trials failed, the first: {first['run']}: {first['why']} "
-            "(the others are done and kept)"
+            f"{len(result['failed'])} of {len(result['points'])} trials failed, the first: {first['run']}: "
+            f"{first['why']} (the others are done and kept)"
         )
-    return result
 
 
 def plan_trials(recipe: Recipe, name: str, files: Any, made: Mapping[str, Artifact]) -> list[Trial]:

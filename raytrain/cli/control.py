@@ -112,9 +112,11 @@ def _is_over(place: Store, run: str) -> bool:
 
 
 def _store_with(uri: str | None, run: str) -> Store:
-    """The store, which must hold the run."""
+    """The store, which must hold the run, or a sweep of that name."""
     from raytrain.observe.collect import known
+    from raytrain.store import attempt as attempts
 
     place = open_store(uri)
-    known(place, run)
+    if not attempts.newest(place, run):  # a sweep has attempts and no recipe of its own
+        known(place, run)
     return place
