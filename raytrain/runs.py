@@ -119,6 +119,7 @@ def execute(
     done = finished(recipe, store)
     if last.name in made and (until or done):
         what = "is finished, every step's result" if done else f"has come as far as {last.name}, its result"
+        _note_lineage(store, recipe.name, made)  # another run may have made them
         say(f"nothing to do: run {recipe.name!r} {what} is in {store.uri}")
         return done or _result(recipe, made, "partial")
     if price.stale_days:
@@ -141,8 +142,7 @@ def execute(
                     _train(walk, step, training, journal)
                 else:
                     pipeline.carry_out(walk, step)
-                lineage = {name: artifact.prefix for name, artifact in walk.made.items()}
-                store.replace(f"runs/{recipe.name}/lineage.json", json.dumps(lineage).encode())
+                _note_lineage(store, recipe.name, walk.made)
                 if step.name == last.name:
                     break
         result = _result(recipe, walk.made, "partial" if until else "succeeded")
@@ -185,6 +185,12 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
     finally:
         ledger.event("node_down")
         ledger.close()
+
+
+def _note_lineage(store: Store, run: str, made: Mapping[str, Artifact]) -> None:
+    """Which artifacts are the run's so far."""
+    body = json.dumps({name: artifact.prefix for name, artifact in made.items()})
+    store.replace(f"runs/{run}/lineage.json", body.encode())
 
 
 def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[str, Any]:
