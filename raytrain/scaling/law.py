@@ -46,11 +46,12 @@ class Law:
         return np.asarray(self.beta / (np.asarray(self.alpha) + self.beta))
 
     def optimum(self, flops: float | Array) -> tuple[Array, Array]:
-        """(parameters, tokens) of least loss for a compute budget (Hoffmann et al. 2022, equation 4)."""
-        product = np.asarray(flops) / FLOPS_PER_PARAMETER_TOKEN
+        """(parameters, tokens) of least loss for a compute budget (Hoffmann et al. 2022, equation 4), never below one.
+
+        In logarithms, since a law that the data leave open may put the scale beyond all numbers.
+        """
+        product = np.log(np.asarray(flops) / FLOPS_PER_PARAMETER_TOKEN)
         total = np.asarray(self.alpha) + self.beta
-        scale = np.exp(
-            (np.log(self.alpha) + np.log(self.A) - np.log(self.beta) - np.log(self.B)) / total  # may be huge: logs
-        )
-        parameters = scale * product**self.exponent
-        return np.asarray(parameters), np.asarray(product / parameters)
+        scale = (np.log(self.alpha) + np.log(self.A) - np.log(self.beta) - np.log(self.B)) / total
+        parameters = np.clip(scale + self.exponent * product, 0.0, product)
+        return np.exp(parameters), np.exp(product - parameters)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raytrain.scaling.fit import Points, fit
 from raytrain.scaling.identify import Verdict, identify
+from raytrain.scaling.law import NAMES
+from raytrain.scaling.study import study
 
 from .test_fit import TRUTH, gemstones, simulated
 
@@ -75,3 +81,21 @@ def test_a_narrow_grid_and_a_best_size_outside_it_are_said() -> None:
     assert {"narrow_sizes", "narrow_tokens", "optimum_outside"} <= found
     verdict = identify(at(n, d), fit(at(n, d), starts=300, draws=100), [0.1, 0.5])
     assert "mostly_embedding" in codes(verdict)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rows=st.lists(st.tuples(st.floats(1e3, 1e12), st.floats(1e3, 1e14), st.floats(0.1, 15)), min_size=3, max_size=7),
+    same=st.sampled_from(["none", "size", "tokens", "loss"]),
+)
+def test_any_measurements_give_a_study_that_is_json(rows: list[tuple[float, float, float]], same: str) -> None:
+    first = rows[0]
+    keep = {"none": (0, 0, 0), "size": (1, 0, 0), "tokens": (0, 1, 0), "loss": (0, 0, 1)}[same]
+    table = [tuple(a if fixed else b for a, b, fixed in zip(first, row, keep, strict=True)) for row in rows]
+    points = [
+        {"run": str(k), "parameters": n, "non_embedding_parameters": n / 2, "tokens": d, "loss": loss}
+        for k, (n, d, loss) in enumerate(table)
+    ]
+    body, _ = study(points, seed=0, draws=20)
+    json.dumps(body, allow_nan=False)
+    assert set(body["identified"]) | set(body["not_identified"]) == set(NAMES)
