@@ -13,6 +13,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -185,15 +186,30 @@ def _join(address: str) -> None:
     import ray
 
     try:
+        with _standard_error_closed():  # Ray's C++ would say beside us what we say below
+            ray._raylet.GcsClient(address=address)  # answers at once where ray.init tries for 20 seconds
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"RAY_AUTH_TOKEN: the Ray cluster at {address} does not let us in; set RAY_AUTH_MODE=token and the "
+            "token it was started with"
+        ) from None
     except (ray.exceptions.RayError, RuntimeError, ConnectionError) as error:
-        text = str(error).strip()
-        if "uthenticat" in text:
-            raise UserError(
-                f"RAY_AUTH_TOKEN: the Ray cluster at {address} does not let us in; set RAY_AUTH_MODE=token and the "
-                "token it was started with"
-            ) from None
-        raise UserError(f"RAY_ADDRESS: {address}: {' '.join(text.split())[-300:]}") from None
+        raise UserError(f"RAY_ADDRESS: {address}: {' '.join(str(error).split())[-300:]}") from None
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Nothing that this process writes there is seen, not even by code below Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager
