@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from raytrain.services import processes, programs, stack
 from raytrain.services.web import ask, well
 from raytrain.store import Store
-from tests.parts.stack import ROOT, Stack, free_base_port
+from tests.parts.stack import COMMAND, ROOT, Stack, free_base_port
 
 pytestmark = pytest.mark.slow
 
@@ -254,3 +255,36 @@ def test_kill_9_then_down_leaves_nothing(services: Stack) -> None:
 def test_wipe_deletes_the_folder(services: Stack) -> None:
     services.run("down", "--wipe")
     assert not services.folder.exists()
+
+
+def small(folder: Path) -> tuple[Stack, list[str]]:
+    """Services of their own without the two large ones."""
+    for name in ("root", "home"):
+        (folder / name).mkdir()
+    made = Stack(folder / "services", free_base_port(), folder / "root", folder / "home")
+    return made, ["--without", "prefect", "--without", "ray"]
+
+
+def test_one_that_does_not_start_is_quoted_and_the_others_are_ended(tmp_path: Path) -> None:
+    if not programs.present("prometheus"):
+        pytest.skip("no prometheus")
+    services, options = small(tmp_path)
+    (services.root / "dashboards").mkdir()
+    (services.root / "dashboards" / "rules.yml").write_text("groups: [{name: broken, rules: [{alert: A, expr: '('}]}]")
+    done = services.up(*options, ok=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: prometheus: ended with code") and len(done.stderr.splitlines()) == 1
+    assert "prometheus | " in done.stdout and "parse error" in done.stdout
+    assert of_these(services) == [] and outside(services) == []
+
+
+def test_an_interrupted_up_leaves_nothing(tmp_path: Path) -> None:
+    services, options = small(tmp_path)
+    argv = [*COMMAND, "up", "--folder", str(services.folder), "--base-port", str(services.base_port), *options]
+    environment = os.environ | {"HOME": str(services.home), "RAYTRAIN_ROOT": str(services.root)}
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "well after" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert of_these(services) == [] and outside(services) == []
