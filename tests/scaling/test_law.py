@@ -23,7 +23,7 @@ laws = st.builds(
 @given(law=laws, budget=st.floats(1e12, 1e25), times=st.floats(1.02, 50))
 def test_no_other_split_of_a_budget_loses_less(law: Law, budget: float, times: float) -> None:
     parameters, tokens = law.optimum(budget)
-    assume(1.001 < parameters and 1.001 < tokens)
+    assume(parameters > 1.001 and tokens > 1.001)
     assert 6 * parameters * tokens == pytest.approx(budget, rel=1e-9)
     best = law.loss(parameters, tokens)
     assert best <= law.loss(parameters * times, tokens / times) + 1e-12
