@@ -3,12 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint browser prometheus clean
+.PHONY: quickstart test test-fast lint validate browser prometheus clean
 
 quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
 
-test: $(VENV)/dev.done browser prometheus lint
+test: $(VENV)/dev.done browser prometheus lint validate
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/dev.done
@@ -18,6 +18,10 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Everything that is not Python: cluster files, images, manifests, dashboards, rules; offline, with their own validators.
+validate: $(VENV)/dev.done prometheus
+	$(BIN)/python infra/validate.py
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
