@@ -21,6 +21,7 @@ FLOORS = {
     "observe": 3,
     "scaling": 3,
     "engine": 4,
+    "services": 4,
     "recipe": 5,
     "pipeline": 5,
     "runs": 5,
