@@ -59,8 +59,8 @@ def results(store: Store, run: str, step: str) -> None:
         create_table_artifact(table=rows, key="corpus-funnel", description=f"run {run}: what is left after each step")
     if step in ("pretrain", "evaluate"):
         create_markdown_artifact(markdown=_losses(store, run), key="losses", description=f"run {run}")
-    if step == "evaluate":
-        key = f"runs/{run}/report.html"
+    if step in ("evaluate", "sweep"):
+        key = f"{'sweeps' if step == 'sweep' else 'runs'}/{run}/report.html"
         create_link_artifact(link=f"{store.uri}/{key}", link_text=f"report of {run}", key="report")
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from raytrain.observe.collect import collect, state_of
 from raytrain.observe.collect import show as short
 from raytrain.store import Store
+from raytrain.store import attempt as attempts
 from raytrain.train.progress import read_progress
 from tests.real.conftest import RECIPE, shown
 
@@ -115,6 +117,32 @@ def test_a_training_outlives_flow_worker_and_server(
     found = short(collect(store, "outlives"))
     assert found["parameter_sha256"] == shown(undisturbed)["parameter_sha256"]
     assert found["attempts"] == 1
+
+
+@pytest.mark.long
+def test_a_driver_that_died_is_followed_by_the_next_job(
+    ground: Ground, write: Write, store: Store, undisturbed: Path
+) -> None:
+    path = write("driverless")
+    flow_run = ground.start_run("pretrain/local", f"recipe={path}")
+    wait_for_step(store, "driverless", 30)
+    end(psutil.Process(attempts.read_claim(store, "driverless", 1).pid))
+    wait_for(lambda: ground.state(flow_run) == "COMPLETED", "the flow run does not complete")
+    assert ground.jobs("driverless") == {"pretrain.1": "FAILED", "pretrain.2": "SUCCEEDED"}
+    found = short(collect(store, "driverless"))
+    assert found["parameter_sha256"] == shown(undisturbed)["parameter_sha256"]
+    assert found["attempts"] == 2
+
+
+@pytest.mark.long
+def test_a_sweep_is_a_flow_too(ground: Ground, write: Write, store: Store) -> None:
+    path = write("swept", sweep={"depths": [1, 2], "tokens": [4096, 32768]})
+    done = ground.run("sweep/local", f"recipe={path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ground.jobs("swept-sweep") == {"sweep.1": "SUCCEEDED"}
+    assert store.exists("sweeps/swept-sweep/law.json")
+    again = ground.run("sweep/local", f"recipe={path}")
+    assert "attach to raytrain.swept-sweep.sweep.1 (SUCCEEDED)" in again.stdout
 
 
 def test_a_schedule_has_its_runs(ground: Ground) -> None:
