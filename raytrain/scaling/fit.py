@@ -19,6 +19,8 @@ DELTA = 1e-3
 STARTS, DRAWS = 2000, 500
 SCREEN_ROUNDS, POLISH_ROUNDS, DRAW_ROUNDS = 40, 400, 80
 POLISHED = 40  # of the best screened starts
+ASKED = 100  # random starts that are followed to their end, to see how many find the best law
+LOOK_EVERY, STILL = 20, 1e-10  # rounds after which a descent that gained no more than this share ends
 SAME_RATIO = 1e-3  # objectives within this share of the best count as having reached it
 EXPONENTS = (0.01, 3.0)  # the box of alpha and beta
 _FLOOR = 1e-3  # E is at least this share of the lowest loss
@@ -49,9 +51,9 @@ class Fit:
     law: Law
     objective: float
     agreement: float
-    """Share of all starts that came to within SAME_RATIO of the best objective."""
+    """Share of ASKED random starts that ended within SAME_RATIO of the best objective."""
     spread: dict[str, float]
-    """Over the polished starts that did: the range of each exponent, and the log range of A, B and E."""
+    """Over the starts that ended there: the range of each exponent, and the log range of A, B and E."""
     at_bound: tuple[str, ...]
     """Parameters that lie on the edge of the box."""
     draws: Array
@@ -113,8 +115,12 @@ class _Problem:
         theta, damping = theta.copy(), np.full(len(theta), 1e-2)
         residuals, jacobian = self.residuals(theta)
         value = self.objective(residuals, weights)
-        eye = np.eye(5)
-        for _ in range(rounds):
+        eye, before = np.eye(5), value
+        for number in range(rounds):
+            if number % LOOK_EVERY == 0 and number:
+                if (before - value <= STILL * before).all():
+                    break
+                before = value
             pull = weights * np.minimum(1.0, DELTA / np.maximum(np.abs(residuals), 1e-300))
             weighted = jacobian * pull[:, :, None]
             gradient = (weighted * residuals[:, :, None]).sum(1)
@@ -165,19 +171,20 @@ def fit(points: Points, *, seed: int = 0, starts: int = STARTS, draws: int = DRA
     once = np.ones((1, len(points)))
     screened, value = problem.descend(problem.starts(starts, random), once, SCREEN_ROUNDS)
     order = np.argsort(value, kind="stable")
-    polished, reached = problem.descend(screened[order[:POLISHED]], once, POLISH_ROUNDS)
+    asked = screened[:ASKED]  # the starts are in random order
+    ends, reached = problem.descend(np.concatenate([asked, screened[order[:POLISHED]]]), once, POLISH_ROUNDS)
     best = int(np.argmin(reached))
     least = float(reached[best])
-    same = polished[reached <= least * (1 + SAME_RATIO) + 1e-15]
-    edge = (np.abs(polished[best] - problem.low) < 1e-6) | (np.abs(polished[best] - problem.high) < 1e-6)
+    near = reached <= least * (1 + SAME_RATIO) + 1e-15
+    edge = (np.abs(ends[best] - problem.low) < 1e-6) | (np.abs(ends[best] - problem.high) < 1e-6)
     cases = random.multinomial(len(points), np.full(len(points), 1 / len(points)), draws).astype(np.float64)
     return Fit(
-        law=Law(*problem.laws(polished[best : best + 1])[0].tolist()),
+        law=Law(*problem.laws(ends[best : best + 1])[0].tolist()),
         objective=least,
-        agreement=float((value <= least * (1 + SAME_RATIO) + 1e-15).mean()),
-        spread=dict(zip(NAMES, np.ptp(same, 0).tolist(), strict=True)),
+        agreement=float(near[: len(asked)].mean()),
+        spread=dict(zip(NAMES, np.ptp(ends[near], 0).tolist(), strict=True)),
         at_bound=tuple(name for name, there in zip(NAMES, edge, strict=True) if there),
-        draws=_bootstrap(problem, polished[best], cases),
+        draws=_bootstrap(problem, ends[best], cases),
     )
 
 

@@ -25,6 +25,7 @@ FLAT = {"A": 0.5, "B": 0.5, "E": 0.05, "alpha": 0.02, "beta": 0.02}  # range ove
 FEW_POINTS = 8
 FEW_STARTS = 0.1
 MOSTLY_EMBEDDING = 0.2
+_TERMS = {"A": ("A", "alpha"), "alpha": ("A", "alpha"), "B": ("B", "beta"), "beta": ("B", "beta")}
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Verdict:
         """Both halves in words."""
         if not self.open:
             return "The grid identifies all five parameters of the law."
-        known = f"The grid identifies {_listed(self.identified)}" if self.identified else "The grid identifies nothing"
-        return f"{known}; it does not identify {_listed(self.open)}."
+        if not self.identified:
+            return f"The grid identifies no parameter of the law: not {_listed(self.open)}."
+        return f"The grid identifies {_listed(self.identified)}; it does not identify {_listed(self.open)}."
 
 
 def interval(values: Array) -> tuple[float, float]:
@@ -102,15 +104,18 @@ def _search(fit: Fit) -> list[Finding]:
     """What the search for the best law shows about its neighbourhood."""
     found = []
     for name in fit.at_bound:
-        told = f"{name} lies on the edge of what is searched: the points would rather have it beyond."
-        found.append(Finding(f"at_bound_{name}", (name,), told))
+        told = f"{name} lies on the edge of what is searched: the points would rather have it beyond"
+        # A term's factor and exponent stand or fall together; without a floor the exponents mean something else.
+        after = NAMES if name == "E" else _TERMS[name]
+        told += ", and the exponents are those of a law without a floor." if name == "E" else "."
+        found.append(Finding(f"at_bound_{name}", after, told))
     flat = tuple(name for name in NAMES if fit.spread[name] > FLAT[name])
     if flat:
         told = f"Laws that fit equally well differ in {_listed(flat)}."
         found.append(Finding("flat", flat, told))
     if fit.agreement < FEW_STARTS:
         told = f"Only {fit.agreement:.0%} of the starts reached the best fit: there may be a better one."
-        found.append(Finding("few_starts_agree", (), told))
+        found.append(Finding("few_starts_agree", NAMES, told))
     return found
 
 
@@ -151,14 +156,16 @@ def _range(points: Points, fit: Fit) -> list[Finding]:
     if _ratio(ratio) < 4:
         doubt("narrow_ratio", f"Tokens per parameter span a factor of {_ratio(ratio):.1f} only.")
     flops = FLOPS_PER_PARAMETER_TOKEN * points.parameters * points.tokens
-    best, _ = fit.law.optimum(float(flops.max()))
-    low, high = float(points.parameters.min()), float(points.parameters.max())
-    if not low <= float(best) <= high:
-        doubt(
-            "optimum_outside",
-            f"At the largest budget the law's best size is {_short(float(best))} parameters, outside the grid's "
-            f"{_short(low)} to {_short(high)}: the grid does not bracket it.",
-        )
+    for what, best, values in zip(
+        ("parameters", "tokens"), fit.law.optimum(float(flops.max())), (points.parameters, points.tokens), strict=True
+    ):
+        low, high = float(values.min()), float(values.max())
+        if not low <= float(best) <= high:
+            doubt(
+                f"optimum_outside_{what}",
+                f"The law would spend the largest budget on {_short(float(best))} {what}, outside the grid's "
+                f"{_short(low)} to {_short(high)}: the grid does not bracket the best split.",
+            )
     return found
 
 

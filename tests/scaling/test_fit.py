@@ -71,9 +71,9 @@ def test_equal_input_gives_equal_figures() -> None:
 
 
 def test_the_truth_lies_in_the_intervals_about_as_often_as_they_say() -> None:
-    replicas, inside = 40, 0
+    replicas, inside = 30, 0
     for seed in range(replicas):
-        found = fit(simulated(0.01, seed), seed=seed, starts=100, draws=150)
+        found = fit(simulated(0.01, seed), seed=seed, starts=40, draws=120)
         for name, column in zip(NAMES, found.draws.T, strict=True):
             low, high = interval(column)
             inside += low <= getattr(TRUTH, name) <= high
