@@ -129,14 +129,18 @@ class Store:
             pass
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys below a prefix (a folder), sorted; half-written local parts are never among them."""
+        """All keys below a prefix (a folder), sorted; half-written local parts are never among them.
+
+        Nor are folders: some S3 servers show an empty one as an object of no bytes.
+        """
         base = self.path(prefix)
         try:
             found = self.fs.find(base)
         except FileNotFoundError:
             return []
         start = len(self.root) + 1
-        return sorted(key[start:] for key in found if not _is_part(key) and not key.endswith("/"))
+        below = (key for key in found if key.startswith(f"{base}/") and not key.endswith("/"))
+        return sorted(key[start:] for key in below if not _is_part(key))
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
