@@ -23,6 +23,7 @@ from typing import Any
 
 from raytrain.errors import UserError
 from raytrain.store import Store
+from raytrain.store.scratch import process_folder
 from raytrain.store.step import Task
 from raytrain.train.job import TrainJob
 from raytrain.train.progress import read_failure
@@ -97,7 +98,7 @@ class RayEngine:
             use_gpu=gpu,
             resources_per_worker={"CPU": job.train.threads, **({"GPU": 1} if gpu else {})},
         )
-        with tempfile.TemporaryDirectory(prefix="raytrain-ray-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ray-", dir=process_folder()) as folder:
             trainer = TorchTrainer(
                 _train_on_ray,
                 train_loop_config={"job": job.model_dump(mode="json")},
@@ -150,7 +151,7 @@ class RayEngine:
             # A cluster that nobody else can join, with files of its own; sockets need a short path.
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-            self._temp = _own_folder()
+            self._temp = process_folder("/tmp") / "ray"
             os.environ["RAY_TMPDIR"] = str(self._temp)
             import ray
 
@@ -271,15 +272,3 @@ def _has_gpu() -> bool:
 
     resources = ray.cluster_resources()
     return bool(resources.get("GPU") or resources.get(AUTOSCALED_GPU))
-
-
-def _own_folder() -> Path:
-    """A folder for Ray's sockets and logs, named after this process; those of dead ones are removed."""
-    base = Path("/tmp") / f"raytrain-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    for old in base.iterdir():
-        if old.name.isdigit() and not Path(f"/proc/{old.name}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    mine = base / str(os.getpid())
-    mine.mkdir(exist_ok=True)
-    return mine

@@ -22,6 +22,7 @@ from raytrain.engine import Engine
 from raytrain.engine.ray import _has_gpu, _node, _signals_stay_ours
 from raytrain.errors import UserError
 from raytrain.store import Store
+from raytrain.store.scratch import process_folder
 from raytrain.train.job import TrainJob
 from raytrain.train.progress import leave_failure, read_failure
 
@@ -75,7 +76,7 @@ def _on_ray(engine: Engine, jobs: Sequence[TrainJob], concurrency: int | None, t
     threads = jobs[0].train.threads
     resources = {"cpu": threads, "gpu": 1} if _has_gpu() else {"cpu": threads}
     by_run = {job.run: job.model_dump_json() for job in jobs}
-    with tempfile.TemporaryDirectory(prefix="raytrain-tune-") as folder, _signals_stay_ours():
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=process_folder()) as folder, _signals_stay_ours():
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial_on_ray, jobs=by_run), resources),
             param_space={"run": tune.grid_search(list(by_run))},

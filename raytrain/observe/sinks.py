@@ -18,6 +18,7 @@ from raytrain.errors import UserError
 from raytrain.ledger import LedgerReader, account, read_events
 from raytrain.store import Store
 from raytrain.store.artifact import table_bytes
+from raytrain.store.scratch import process_folder
 
 FLOATS = ("loss", "grad_norm", "learning_rate", "seconds", "data_wait", "mfu")
 TENSORBOARD_SECONDS = 30.0
@@ -62,7 +63,7 @@ def tensorboard(rows: Sequence[Row]) -> bytes:
     """The rows as one of TensorBoard's event files."""
     from tensorboardX import SummaryWriter  # type: ignore[import-untyped]
 
-    with tempfile.TemporaryDirectory(prefix="raytrain-tensorboard-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tensorboard-", dir=process_folder()) as folder:
         with SummaryWriter(folder, write_to_disk=True) as writer:
             for row in rows:
                 for name, tag in TAGS.items():

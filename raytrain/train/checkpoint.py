@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from raytrain.store import Store
 from raytrain.store.attempt import check
+from raytrain.store.scratch import process_folder
 from raytrain.train.parallel import World
 
 MANIFEST = "MANIFEST.json"
@@ -70,7 +71,7 @@ class Checkpoints:
         Returns the checkpoint on the first worker. Raises Superseded when a newer attempt owns the run.
         """
         prefix = f"{self.root}/step-{step:08d}-a{self.attempt:05d}"
-        staging = Path(tempfile.mkdtemp(prefix="raytrain-checkpoint-"))
+        staging = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=process_folder()))
         try:
             folder = Path(self.world.tell(str(staging))) if self._one_node() else staging
             writer = FileSystemWriter(folder, single_file_per_rank=True, sync_files=False)
@@ -124,7 +125,7 @@ class Checkpoints:
         local = self.store.local_path(checkpoint.prefix)
         fetched: Path | None = None
         if local is None:
-            fetched = Path(tempfile.mkdtemp(prefix="raytrain-restore-"))
+            fetched = Path(tempfile.mkdtemp(prefix="restore-", dir=process_folder()))
             for name in checkpoint.manifest["files"]:
                 self.store.fetch(f"{checkpoint.prefix}/{name}", fetched / name)
         try:
