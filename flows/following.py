@@ -26,16 +26,14 @@ from raytrain import recipe as recipes
 from raytrain.corpus.inventory import listing_digest
 from raytrain.engine import jobs
 from raytrain.errors import UserError
-from raytrain.runs import request_stop
+from raytrain.runs import stop
 from raytrain.services.prefect import check_prefect_version
 from raytrain.store import Store
-from raytrain.store import attempt as attempts
 from raytrain.store.journal import START, read_journal
 from raytrain.sweep import sweep_name
 
 POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0  # a job server that does not answer for so long: the follower gives up, the job need not
-STOP_SECONDS = 60.0
 INTERRUPTED = "Interrupted"
 
 
@@ -183,16 +181,7 @@ def stop_on_cancel(flow: Any, flow_run: Any, state: Any) -> None:
     if given.get("snapshot"):
         names = [name for name in store.folders("runs") if is_snapshot_of(loaded, name)]
     for name in names:
-        stop_run(store, name)
-
-
-def stop_run(store: Store, run: str) -> None:
-    """Asks the run's driver through the store to end itself; its job is ended where it does not."""
-    number = request_stop(store, run)
-    deadline = time.monotonic() + STOP_SECONDS
-    while number and attempts.alive(store, run, number) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    jobs.stop_jobs(store, run)
+        stop(store, name)
 
 
 def plain(line: str) -> str:

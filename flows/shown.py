@@ -6,6 +6,7 @@ The invariant: a page that cannot be written never fails a run.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -25,6 +26,7 @@ from raytrain.store import Store
 from raytrain.train.progress import read_progress
 
 ROWS = 40  # of the losses table
+EVERY_SECONDS = 10.0  # between two steps of the bar: each is an event for everybody who watches
 
 
 def _never_fails(draw: Callable[..., None]) -> Callable[..., None]:
@@ -70,7 +72,7 @@ class Progress:
     def __init__(self, store: Store, run: str) -> None:
         self.store, self.run = store, run
         self._id: UUID | None = None
-        self._shown = -1.0
+        self._shown, self._when = -1.0, 0.0
 
     @_never_fails
     def look(self) -> None:
@@ -78,9 +80,10 @@ class Progress:
         if state is None or not state.get("max_steps") or "step" not in state:
             return
         done = round(100 * float(state["step"]) / float(state["max_steps"]), 1)
-        if done == self._shown:
+        now = time.monotonic()
+        if done == self._shown or (done < 100 and now < self._when + EVERY_SECONDS):
             return
-        self._shown = done
+        self._shown, self._when = done, now
         if self._id is None:
             made = create_progress_artifact(progress=done, key="training", description=f"run {self.run}: steps")
             assert isinstance(made, UUID)

@@ -20,6 +20,7 @@ from raytrain.config import digest
 from raytrain.corpus import select
 from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
+from raytrain.engine.jobs import stop_jobs
 from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, as_event, price_of
 from raytrain.observe.sinks import keep_metrics, live_tensorboard
@@ -69,24 +70,40 @@ def differences(old: Any, new: Any, limit: int = 4) -> str:
     return "; ".join(shown) + more
 
 
-def finished(recipe: Recipe, store: Store) -> dict[str, Any] | None:
+def finished(run: str, store: Store) -> dict[str, Any] | None:
     """The result of a run that has succeeded, None otherwise."""
     try:
-        return dict(json.loads(store.get(f"runs/{recipe.name}/result.json")))
+        return dict(json.loads(store.get(f"runs/{run}/result.json")))
     except FileNotFoundError:
         return None
 
 
-def request_stop(store: Store, run: str) -> int | None:
-    """Asks the live attempt of a run to end itself as after Ctrl-C; its number, or None when none is alive.
+def stop(store: Store, run: str, wait: float = 90.0) -> bool:
+    """Ends a run wherever it is carried out, as Ctrl-C would; False when nothing of it was alive.
 
-    It works through the store alone: no flow, no job server and no shell on the driver's machine is needed.
+    Its driver is asked through the store, so that no flow and no job server is needed; a job that has not begun yet,
+    or whose driver does not end within `wait` seconds, is ended by Ray. Raises UserError when neither did it.
     """
     number = attempts.newest(store, run)
-    if not number or not attempts.alive(store, run, number):
-        return None
-    attempts.request_stop(store, run, number)
-    return number
+    asked = bool(number) and attempts.alive(store, run, number)
+    if asked:
+        attempts.request_stop(store, run, number)
+        deadline = time.monotonic() + wait
+        while attempts.alive(store, run, number) and time.monotonic() < deadline:
+            time.sleep(0.5)
+    ended = asked and not attempts.alive(store, run, number)
+    try:
+        jobs = stop_jobs(store, run)
+    except UserError:
+        if not ended and not finished(run, store):
+            raise
+        jobs = []
+    if asked and not ended and not jobs:
+        raise UserError(
+            f"run {run!r}: attempt {number} still works after {wait:.0f} s; it looks for the request every few "
+            "seconds, so wait longer with --wait, or end its process where it runs"
+        )
+    return asked or bool(jobs)
 
 
 def execute(
@@ -116,7 +133,7 @@ def execute(
     _room(store)
     files, made = pipeline.look(recipe, store, say)
     bind(recipe, store, files)
-    done = finished(recipe, store)
+    done = finished(recipe.name, store)
     if last.name in made and (until or done):
         what = "is finished, every step's result" if done else f"has come as far as {last.name}, its result"
         _note_lineage(store, recipe.name, made)  # another run may have made them

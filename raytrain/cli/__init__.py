@@ -65,7 +65,8 @@ def _end(code: int, line: str) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """A scheduler's polite end is a person's Ctrl-C: leave the books in order."""
+    """A scheduler's polite end is a person's Ctrl-C: leave the books in order, and hear it once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -32,28 +32,13 @@ def stop(
 ) -> None:
     """Stop a run wherever it is carried out; nothing is lost, the same command resumes it."""
     from raytrain import runs
-    from raytrain.engine.jobs import stop_jobs
-    from raytrain.errors import UserError
     from raytrain.observe.collect import state_of
-    from raytrain.store import attempt as attempts
 
     place = _store_with(store, run)
-    number = runs.request_stop(place, run)
-    if number is not None:
-        print(f"run {run!r}: attempt {number} is asked to stop")
-        deadline = time.monotonic() + wait
-        while attempts.alive(place, run, number) and time.monotonic() < deadline:
-            time.sleep(0.5)
-    ended = stop_jobs(place, run)  # one that has not begun yet, or does not answer
-    if number is not None and attempts.alive(place, run, number) and not ended:
-        raise UserError(
-            f"run {run!r}: attempt {number} still works after {wait:.0f} s; it looks for the request every few "
-            "seconds, so wait longer with --wait, or end its process where it runs"
-        )
-    if number is None and not ended:
-        print(f"run {run!r}: nothing to stop, it is {state_of(place, run)}")
-    else:
+    if runs.stop(place, run, wait):
         print(f"run {run!r}: stopped; the same command resumes it")
+    else:
+        print(f"run {run!r}: nothing to stop, it is {state_of(place, run)}")
 
 
 def logs(

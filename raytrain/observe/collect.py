@@ -28,8 +28,8 @@ def state_of(store: Store, run: str) -> str:
     if store.exists(f"runs/{run}/result.json"):
         return "succeeded"
     last = attempts.newest(store, run)
-    if not last:
-        return "stopped"
+    if not last:  # another run had made all that was asked for
+        return "partial" if store.exists(f"runs/{run}/lineage.json") else "stopped"
     if attempts.alive(store, run, last):
         return "running"
     ended = attempts.ended(store, run, last)

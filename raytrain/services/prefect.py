@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "PREFECT_SERVER_METRICS_ENABLED": "true",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the default, 180 s, lets healthy runs look dead
+    "PREFECT_WORKER_QUERY_SECONDS": "4",  # the default, 10, is a person's whole patience
     "PREFECT_LOGGING_COLORS": "false",
 }
 
