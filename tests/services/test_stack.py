@@ -12,10 +12,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import jsonschema
 import pytest
 
+from raytrain.observe.dashboards import panel_queries
 from raytrain.services import processes, programs, stack
 from raytrain.services.web import ask, well
 from raytrain.store import Store
@@ -191,6 +193,21 @@ def test_prometheus_collects_from_all(services: Stack) -> None:
         return {t["labels"]["job"] for t in targets if t["health"] == "up"} >= {"raytrain", "ray", "prefect"}
 
     wait_until(all_up)
+
+
+@pytest.mark.parametrize("query", [q for q in panel_queries() if q[2] != "raytrain"], ids=lambda q: q[1])
+def test_panels_of_ray_and_prefect_have_data(services: Stack, query: tuple[str, str, str, str]) -> None:
+    if not programs.present("prometheus"):
+        pytest.skip("no prometheus")
+    expr = query[3].replace("$cluster", ".*").replace("running|failed|crashed", ".*")  # what may be, here
+
+    def has_data() -> bool:
+        url = f"{services.place().url('prometheus')}/api/v1/query?{urlencode({'query': expr})}"
+        answer = ask(url)
+        assert answer is not None
+        return bool(json.loads(answer[1])["data"]["result"])
+
+    wait_until(has_data)
 
 
 def test_what_died_is_started_again_and_the_rest_left_alone(services: Stack) -> None:
