@@ -219,18 +219,18 @@ def filesystem(uri: str, patience: float | None = None) -> tuple[Any, str]:
     return fs, str(root)
 
 
-def open_file(uri: str) -> IO[bytes]:
+def open_file(uri: str, patience: float | None = None) -> IO[bytes]:
     """A binary reader of a file anywhere. OSError when it cannot be read, UserError when the place is at fault."""
     try:
-        fs, path = filesystem(uri)
+        fs, path = filesystem(uri, patience)
     except (ImportError, ValueError) as error:
         raise OSError(str(error)) from None
     return fs.open(path, "rb")  # type: ignore[no-any-return]
 
 
 def read_text(uri: str) -> str:
-    """A small UTF-8 file anywhere. OSError or UnicodeDecodeError when it cannot be read."""
-    with open_file(uri) as file:
+    """A small UTF-8 file that a person has named. OSError or UnicodeDecodeError when it cannot be read, soon."""
+    with open_file(uri, PROBE_SECONDS) as file:
         return file.read().decode("utf-8")
 
 

@@ -358,6 +358,16 @@ def test_a_recipe_is_read_from_the_store_and_its_paths_count_from_there(store: S
         load(f"{store.uri}/recipes/none.yaml")
 
 
+def test_a_recipe_at_an_endpoint_that_does_not_answer_is_one_line(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"r\.yaml.*no good answer"):
+        load(f"{store.uri}/recipes/r.yaml")
+    assert time.monotonic() - started < 60
+
+
 def test_a_run_is_claimed_once_whatever_the_network_does(far: Store, proxy: FaultProxy) -> None:
     proxy.faults.lost_answer = 0.3
     first = Attempt.claim(far, "r")
