@@ -87,7 +87,7 @@ def execute(
         _bind(store, name, recipe, trials, made)
         done = finished(store, name)
         if done and done["state"] == "succeeded" and done["law"]["draws"]["count"] == recipe.sweep.draws:
-            say(f"nothing to do: sweep {name!r} is finished, its results are in {store.path(f'sweeps/{name}')}")
+            say(f"nothing to do: sweep {name!r} is finished, its results are in {store.where(f'sweeps/{name}')}")
             return done
     attempt = Attempt.claim(store, name, take_over=take_over, say=say, on_superseded=on_superseded, on_stop=on_stop)
     journal = Journal(store, name, attempt.number)
@@ -412,7 +412,7 @@ def _conclude(course: Course, seconds: float) -> dict[str, Any]:
         "points": rows,
         "law": law,
         "failed": failures,
-        "paths": {name: store.path(f"{base}/{name}") for name in ("points.parquet", "law.json", "report.html")},
+        "paths": {name: store.where(f"{base}/{name}") for name in ("points.parquet", "law.json", "report.html")},
     }
     store.replace(f"{base}/report.html", render(result).encode())
     store.replace(f"{base}/result.json", json.dumps(result, indent=1).encode())

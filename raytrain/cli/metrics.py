@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli.options import JsonOption, RunArgument, StoreOption, open_store, print_json
+from raytrain.cli.options import JsonOption, RunArgument, StoreOption, named_store, open_store, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def exporter(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    place = open_store(store)
+    place = named_store(store)
     print(f"metrics of {place.uri} on http://{host}:{port}/metrics", flush=True)
     serve(Exporter(place, os.environ.get("PREFECT_API_URL"), keep_hours * 3600), host, port, stop, every)
 

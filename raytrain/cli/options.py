@@ -18,11 +18,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 RunArgument = Annotated[str, typer.Argument(help="The run's name.")]
 
 
-def open_store(uri: str | None) -> Store:
-    """The store that --store, RAYTRAIN_STORE or the working directory names."""
+def named_store(uri: str | None) -> Store:
+    """The store that --store, RAYTRAIN_STORE or the working directory names; it is not asked anything."""
     from raytrain.store import Store
 
     return Store(uri or os.environ.get("RAYTRAIN_STORE") or "./store")
+
+
+def open_store(uri: str | None) -> Store:
+    """The same, and it answers: a person who mistyped learns of it in seconds, not after a night's patience."""
+    store = named_store(uri)
+    store.reach()
+    return store
 
 
 def print_json(as_json: bool, value: dict[str, Any]) -> None:

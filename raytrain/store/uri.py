@@ -151,6 +151,11 @@ class Store:
             return []
         return sorted(e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
 
+    def reach(self) -> None:
+        """Asks one thing. Raises UserError or OSError, within about 15 s where nothing answers."""
+        if not self.local:
+            Store(self.uri, patience=PROBE_SECONDS).exists("runs")
+
     def probe(self) -> None:
         """Proves that the store can be written, read, listed and that put-if-absent has one winner.
 

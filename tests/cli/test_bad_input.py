@@ -20,7 +20,7 @@ from raytrain import runs
 from raytrain.store import Store
 from raytrain.train.progress import read_progress
 
-from .conftest import COMMAND, RECIPE, Call, Finished, check_whole, environment
+from .conftest import COMMAND, RECIPE, ROOT, Call, Finished, check_whole, environment
 
 pytestmark = pytest.mark.slow  # each runs the command or a browser
 
@@ -393,3 +393,15 @@ def test_a_disk_that_fills_up_stops_a_run_that_goes_on_when_there_is_room(
     done = call("run", path, "--store", small_disk("100m"), "--json")
     assert done.json["parameter_sha256"] == finished.said.json["parameter_sha256"]
     check_whole(store)
+
+
+# -- a store far away --------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_nobody_answers_for_is_said_in_seconds(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for command in (["ls"], ["show", "tiny"], ["stop", "tiny"], ["plan", str(ROOT / "recipes" / "quickstart.yaml")]):
+        line = call(*command, "--store", "s3://nowhere/at-all").error
+        assert "s3://nowhere at http://127.0.0.1:9: no good answer" in line and "AWS_ENDPOINT_URL" in line
