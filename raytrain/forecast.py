@@ -56,6 +56,7 @@ def forecast(recipe: Recipe, *, usd: float | None = None, law: str | None = None
     if usd is not None and usd <= 0:
         raise UserError(f"--usd: {usd:g} buys nothing; give a sum above zero")
     price, store = price_of(recipe.cost), Store(recipe.store)
+    store.reach()
     warnings: list[dict[str, str]] = []
     data, vocab_size, tokens_id = _data(recipe, store)
     try:
