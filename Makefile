@@ -3,16 +3,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-fast lint validate browser prometheus clean
+.PHONY: quickstart test test-fast proofs lint validate browser prometheus clean
 
 quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
 
 test: $(VENV)/dev.done browser prometheus lint validate
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+# Proofs of minutes each: services killed one by one, an autoscaler, a far and bad network.
+proofs: $(VENV)/dev.done browser prometheus
+	$(BIN)/python -m pytest -m long
 
 test-fast: $(VENV)/dev.done
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not long"
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -207,7 +207,9 @@ def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any
 def _note_lineage(store: Store, run: str, made: Mapping[str, Artifact]) -> None:
     """Which artifacts are the run's so far."""
     body = json.dumps({name: artifact.prefix for name, artifact in made.items()})
-    store.replace(f"runs/{run}/lineage.json", body.encode())
+    key = f"runs/{run}/lineage.json"
+    if not store.put_if_absent(key, body.encode()) and store.get(key) != body.encode():
+        store.replace(key, body.encode())
 
 
 def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[str, Any]:

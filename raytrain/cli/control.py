@@ -68,8 +68,8 @@ def attach(run: RunArgument, store: StoreOption = None) -> None:
 
     place = _store_with(store, run)
     _, cursor = read_journal(place, run, START)
-    print(f"run {run!r} is {state_of(place, run)}; Ctrl-C leaves it alone", file=sys.stderr)
     try:
+        print(f"run {run!r} is {state_of(place, run)}; Ctrl-C leaves it alone", file=sys.stderr)
         while True:
             over = _is_over(place, run)
             lines, cursor = read_journal(place, run, cursor)

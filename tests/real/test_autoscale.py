@@ -27,7 +27,7 @@ from raytrain.train.progress import read_progress
 
 from .conftest import COMMAND, RECIPE, ROOT, environment, same_as
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TICK_SECONDS = 20  # so often does Ray tell its trainings of new nodes
 
