@@ -73,8 +73,9 @@ def absolute(recipe: str) -> str:
 
 
 def snapshot_name(recipe: Recipe) -> str:
-    """The name of the run over the objects that the sources hold now, by their listing alone."""
-    return f"{recipe.name[:_LONGEST]}-{listing_digest(recipe.sources)[:SNAPSHOT_DIGITS]}"
+    """The name of the run of this recipe over the objects that the sources hold now, by their listing alone."""
+    content = digest([recipe.identity(), listing_digest(recipe.sources)])
+    return f"{recipe.name[:_LONGEST]}-{content[:SNAPSHOT_DIGITS]}"
 
 
 def is_snapshot_of(recipe: Recipe, name: str) -> bool:
@@ -102,7 +103,7 @@ def of_sweep(given: Order, name: str) -> Work:
     return Work(
         name,
         "sweep",
-        [*given.command("-c", "from raytrain.cli import main; main()", "sweep"), "--name", name],
+        [*given.command("-m", "raytrain.step", "sweep"), "--name", name],
         digest([given.recipe.identity(), given.recipe.sweep.model_dump(mode="json")]),
         lambda: done().get("state") == "succeeded",
         lambda: {"sweep": name, "store": given.store.uri, "law": done().get("law")},

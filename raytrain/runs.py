@@ -84,26 +84,22 @@ def stop(store: Store, run: str, wait: float = 90.0) -> bool:
     Its driver is asked through the store, so that no flow and no job server is needed; a job that has not begun yet,
     or whose driver does not end within `wait` seconds, is ended by Ray. Raises UserError when neither did it.
     """
-    number = attempts.newest(store, run)
-    asked = bool(number) and attempts.alive(store, run, number)
-    if asked:
+    number, found = attempts.newest(store, run), "none"
+    if number and attempts.ended(store, run, number) is None:
         attempts.request_stop(store, run, number)
-        deadline = time.monotonic() + wait
-        while attempts.alive(store, run, number) and time.monotonic() < deadline:
-            time.sleep(0.5)
-    ended = asked and not attempts.alive(store, run, number)
+        found = attempts.wait_for_end(store, run, number, wait)
     try:
         jobs = stop_jobs(store, run)
     except UserError:
-        if not ended and not finished(run, store):
+        if found != "ended" and not finished(run, store):
             raise
         jobs = []
-    if asked and not ended and not jobs:
+    if found == "working" and not jobs:
         raise UserError(
             f"run {run!r}: attempt {number} still works after {wait:.0f} s; it looks for the request every few "
             "seconds, so wait longer with --wait, or end its process where it runs"
         )
-    return asked or bool(jobs)
+    return found == "ended" or bool(jobs)
 
 
 def execute(

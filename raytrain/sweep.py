@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import raytrain
@@ -28,6 +28,7 @@ from raytrain.ledger.prices import Price, table
 from raytrain.recipe import Recipe
 from raytrain.scaling.section import Cell, grid
 from raytrain.store import Artifact, ArtifactWriter, Attempt, Store, open_artifact
+from raytrain.store import attempt as attempts
 from raytrain.store.artifact import table_bytes
 from raytrain.store.journal import Journal
 from raytrain.train.job import TrainJob
@@ -86,7 +87,7 @@ def execute(
         trials = plan_trials(recipe, name, files, made)
         _bind(store, name, recipe, trials, made)
         done = finished(store, name)
-        if done and done["state"] == "succeeded" and done["law"]["draws"]["count"] == recipe.sweep.draws:
+        if done and done["state"] == "succeeded" and _has_draws(done["law"], recipe.sweep.draws):
             say(f"nothing to do: sweep {name!r} is finished, its results are in {store.where(f'sweeps/{name}')}")
             return done
     attempt = Attempt.claim(store, name, take_over=take_over, say=say, on_superseded=on_superseded, on_stop=on_stop)
@@ -121,6 +122,11 @@ def execute(
         journal.say({"succeeded": "finished", "stopped": "stopped: run it again to resume"}.get(state, state))
         journal.close()
         attempt.release(state)
+
+
+def _has_draws(law: Mapping[str, Any] | None, count: int) -> bool:
+    """Whether a law has the bootstrap that is asked for; a grid of too few trials has no law, whatever is asked."""
+    return law is None or law["draws"]["count"] == count
 
 
 def _complain(result: Mapping[str, Any]) -> None:
@@ -293,7 +299,7 @@ def _job(course: Course, trial: Trial, usd_per_hour: float) -> TrainJob:
     """A trial's job. Its attempts carry the sweep's number, so that a process of a dead driver finds itself superseded
     at its next checkpoint."""
     number = course.attempt.number
-    claim = {"number": number, "sweep": course.name, "at": time.time()}
+    claim = asdict(attempts.read_claim(course.store, course.name, number)) | {"sweep": course.name, "at": time.time()}
     course.store.put_if_absent(f"runs/{trial.run}/attempts/{number:05d}.json", json.dumps(claim).encode())
     return TrainJob(
         store=course.store.uri,

@@ -162,6 +162,22 @@ def request_stop(store: Store, run: str, number: int) -> None:
     store.put_if_absent(_stop_key(run, number), json.dumps({"at": time.time()}).encode())
 
 
+def wait_for_end(store: Store, run: str, number: int, patience: float) -> str:
+    """`ended`, `working` after `patience` seconds, or `silent`: no beat for STALE_AFTER_SECONDS, or known dead."""
+    deadline = time.monotonic() + patience
+    beat, moved = _heartbeat(store, run, number), time.monotonic()
+    while ended(store, run, number) is None:
+        now = _heartbeat(store, run, number)
+        if now != beat:
+            beat, moved = now, time.monotonic()
+        if time.monotonic() - moved > STALE_AFTER_SECONDS or read_claim(store, run, number).known_dead():
+            return "silent"
+        if time.monotonic() > deadline:
+            return "working"
+        time.sleep(0.5)
+    return "ended"
+
+
 def alive(store: Store, run: str, number: int) -> bool:
     """A guess without waiting: not ended, not known dead, and a beat by the clock of late."""
     if ended(store, run, number) is not None or read_claim(store, run, number).known_dead():
