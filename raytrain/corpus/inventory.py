@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from raytrain.config import digest
 from raytrain.corpus.section import Source
-from raytrain.errors import UserError
+from raytrain.errors import Unreachable, UserError
 from raytrain.store import Store
 from raytrain.store.uri import open_file, walk_files
 
@@ -144,6 +144,8 @@ def _hashes(
     try:
         with ThreadPoolExecutor(READERS_AT_ONCE) as pool:
             new = dict(zip((row[0] for row in missing), pool.map(_sha256, (row[0] for row in missing)), strict=True))
+    except Unreachable:
+        raise
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {error}; check its permissions or drop it from the source") from None
     return [new[row[0]] if row[0] in new else cache[_cache_name(row)] for row in rows]

@@ -16,7 +16,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from raytrain.errors import UserError, disk_full
+from raytrain.errors import Unreachable, UserError, disk_full
 
 PROBE_SECONDS = 5.0  # enough for a hiccup; nobody waits minutes to learn of a typing error
 
@@ -263,13 +263,15 @@ def walk_files(uri: str) -> Iterator[tuple[str, str, int, str]]:
             base, found = root.rsplit("/", 1)[0], {root: fs.info(root)}
         else:
             base, found = root, fs.find(root, detail=True)
-    except (FileNotFoundError, PermissionError, OSError) as error:
+    except Unreachable:
+        raise
+    except OSError as error:
         raise UserError(f"{uri}: cannot be listed: {error}") from None
     rows = []
     for path, info in found.items():
         relative = path[len(base) :].lstrip("/")
-        if any(part.startswith(".") for part in relative.split("/")):
-            continue
+        if path.endswith("/") or any(part.startswith(".") for part in relative.split("/")):
+            continue  # "folders" that consoles make on S3 are objects of no bytes
         version = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
         rows.append((f"file://{path}" if local else fs.unstrip_protocol(path), relative, int(info["size"]), version))
     if not rows:

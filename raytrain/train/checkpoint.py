@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 import struct
 import tempfile
@@ -70,7 +71,9 @@ class Checkpoints:
 
         Returns the checkpoint on the first worker. Raises Superseded when a newer attempt owns the run.
         """
-        prefix = f"{self.root}/step-{step:08d}-a{self.attempt:05d}"
+        # A process that died between files and manifest may come again within the attempt: no name is used twice.
+        unique = self.world.tell(secrets.token_hex(4))
+        prefix = f"{self.root}/step-{step:08d}-a{self.attempt:05d}-{unique}"
         staging = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=process_folder()))
         try:
             folder = Path(self.world.tell(str(staging))) if self._one_node() else staging
@@ -79,7 +82,7 @@ class Checkpoints:
             mine = [p for p in sorted(folder.iterdir()) if self._is_mine(p.name)]
             entries: list[tuple[str, dict[str, Any]]] = []
             for path in mine:
-                self.store.put_if_absent(f"{prefix}/{path.name}", path)
+                self.store.put(f"{prefix}/{path.name}", path)
                 with open(path, "rb") as file:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 entries.append((path.name, {"bytes": path.stat().st_size, "sha256": sha256}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(store: Store) -> None:
     warnings = [e["value"]["message"] for e in read_events(store, "r") if e["kind"] == "warning"]
     assert any("is damaged" in w for w in warnings)
     assert list_checkpoints(store, "r")[-1].manifest["parameter_sha256"] == whole
+
+
+def test_a_save_that_died_before_its_manifest_harms_no_later_one_of_the_same_attempt(store: Store) -> None:
+    assert run(make_job(store, keep_checkpoints=9, checkpoint_every=2))
+    whole = list_checkpoints(store, "r")[-1].manifest["parameter_sha256"]
+    forget_the_end(store, "r", 4)  # files without a manifest stay behind
+    assert run(make_job(store, keep_checkpoints=9, checkpoint_every=2))
+    kept = list_checkpoints(store, "r")
+    assert [c.step for c in kept] == [2, 4, 6, 8]
+    for checkpoint in kept:
+        for name, entry in checkpoint.manifest["files"].items():
+            data = store.get(f"{checkpoint.prefix}/{name}")
+            assert hashlib.sha256(data).hexdigest() == entry["sha256"], f"{checkpoint.prefix}/{name}"
+    assert kept[-1].manifest["parameter_sha256"] == whole
 
 
 def test_a_resume_that_cannot_prove_itself_is_refused(store: Store) -> None:
