@@ -8,15 +8,18 @@ any number of submitters of one step of one run, one job comes and all of them f
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import shlex
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from raytrain.errors import UserError
@@ -173,7 +176,7 @@ class JobServer:
 
     @staticmethod
     def from_environment() -> JobServer:
-        """By RAY_API_SERVER_ADDRESS; with RAY_AUTH_TOKEN, or the file RAY_AUTH_TOKEN_PATH, if RAY_AUTH_MODE=token."""
+        """By RAY_API_SERVER_ADDRESS; if RAY_AUTH_MODE=token, with the token that Ray's own tools would take."""
         address = os.environ.get("RAY_API_SERVER_ADDRESS", "").rstrip("/")
         if not address:
             raise UserError(
@@ -225,7 +228,7 @@ class JobServer:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.address + path, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+            with _opener(self.address).open(request, timeout=ANSWER_SECONDS) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, self._refusal(error.code, error.read().decode(errors="replace"))
@@ -258,20 +261,33 @@ def _folder(run: str) -> str:
     return f"runs/{run}/jobs"
 
 
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    """By the environment's proxy, except to this machine itself, which no proxy can reach."""
+    host = urllib.parse.urlsplit(address).hostname or ""
+    try:
+        here = ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        here = host == "localhost"
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+
+
 def _token() -> str | None:
+    """The cluster's token, looked for where Ray looks: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         return None
     given = os.environ.get("RAY_AUTH_TOKEN", "").strip()
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if not given and path:
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if not given and (named or path.exists()):
         try:
-            with open(path, encoding="utf-8") as file:
-                given = file.read().strip()
+            given = path.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise UserError(f"RAY_AUTH_TOKEN_PATH: {path} cannot be read: {error.strerror}") from None
+            name = "RAY_AUTH_TOKEN_PATH" if named else "RAY_AUTH_TOKEN"
+            raise UserError(f"{name}: {path} cannot be read: {error.strerror}; mend it or set RAY_AUTH_TOKEN") from None
     if not given:
         raise UserError(
-            "RAY_AUTH_TOKEN: RAY_AUTH_MODE is token, but there is none; set RAY_AUTH_TOKEN to the cluster's"
+            "RAY_AUTH_TOKEN: RAY_AUTH_MODE is token, but there is none; set RAY_AUTH_TOKEN to the cluster's, "
+            "RAY_AUTH_TOKEN_PATH to a file that holds it, or put it into ~/.ray/auth_token"
         )
     return given
 
