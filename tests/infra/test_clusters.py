@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,23 @@ def test_the_head_does_no_work_and_nothing_else_runs_for_nobody(name: str) -> No
         assert all(node.get("min_workers", 0) == 0 for node in types.values())
     assert config["idle_timeout_minutes"] > 0
     assert config["max_workers"] > 0
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_containers_on_gpu_nodes_ask_for_the_gpus_and_no_others_do(name: str) -> None:
+    """What NVIDIA's runtime reads; where it is the default and finds no GPU, a container that asks does not start."""
+    config = yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())
+    for node in node_types(name).values():
+        options = [*config["docker"]["run_options"], *node.get("docker", {}).get("worker_run_options", ())]
+        asked = dict(option.removeprefix("--env ").partition("=")[::2] for option in options if "NVIDIA" in option)
+        wanted = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+        assert asked == (wanted if node["resources"].get("GPU") else {})
+
+
+def test_the_head_on_aws_gets_the_boto3_that_fits_our_botocore() -> None:
+    (botocore,) = re.findall(r"(?m)^botocore==(.+)$", (ROOT / "constraints.txt").read_text())
+    config = yaml.safe_load((ROOT / "cluster" / "aws.yaml").read_text())
+    assert config["head_setup_commands"] == [f"pip install boto3=={botocore}"]
 
 
 def test_a_worker_on_aws_may_touch_one_bucket_and_nothing_else() -> None:
