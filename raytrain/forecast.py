@@ -34,6 +34,7 @@ from raytrain.scaling.plan import (
     exactly,
     longest,
     memory,
+    nearest,
 )
 from raytrain.scaling.section import grid
 from raytrain.store import Artifact, Store
@@ -297,8 +298,10 @@ def _sweep(recipe: Recipe, train: TrainSection, vocab_size: int, machines: Machi
     """The recipe's scaling sweep on one node."""
     cells = grid(recipe.sweep, recipe.model, recipe.train, vocab_size)
     flops = sum(cell.flops(vocab_size) for cell in cells)
-    at_once = recipe.sweep.concurrency or room
-    alone = Machines(at_once, max(room, at_once), machines.flops, machines.usd_per_hour, machines.watts)
+    at_once = min(recipe.sweep.concurrency or room, room, len(cells))
+    longest_trial = max(cell.flops(vocab_size) for cell in cells)
+    at_once = max(1, min(at_once, round(flops / longest_trial)))  # it cannot end before its longest trial
+    alone = Machines(at_once, room, machines.flops, machines.usd_per_hour, machines.watts)
     return {
         "trials": len(cells),
         "flops": flops,
@@ -394,7 +397,13 @@ def _budget(
     if known is not None:
         from raytrain.scaling.study import best_split
 
-        best = {"law": known.name, **best_split(known.body, known.draws, flops.value)}
+        # The law counts C = 6 N D, the trainer also attention and the head: scaled by the dial's shape of that size.
+        budget = flops.value
+        for _ in range(3):
+            split = best_split(known.body, known.draws, budget)
+            size = nearest(recipe.model, vocab_size, split["parameters"]["value"])
+            budget = flops.value * 6 * size.parameters(vocab_size) / size.flops_per_token(vocab_size)
+        best = {"law": known.name, **split, "flops": flops.value}
     return {
         "usd": usd,
         "flops": flops.as_dict(),

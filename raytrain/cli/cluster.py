@@ -63,13 +63,13 @@ def status(
         raise UserError(f"--folder {folder}: no services there; `raytrain up` starts them")
     environment = place.environment()
     if env:
-        _print_environment(environment)
+        _print_environment(environment, place.rivals())
         if not any(process.process() for process in place.processes.values()):
             raise UserError("the services are down; `raytrain up` starts them")
         return
     states = stack.states(place)
     stored = any(s.service == "store" and s.state == "healthy" for s in states)
-    found = _runs(environment, runs or []) if stored else []
+    found = _runs(environment, place.rivals(), runs or []) if stored else []
     if not as_json:
         _print_table(states, found)
     else:
@@ -95,12 +95,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _print_environment(environment: dict[str, str]) -> None:
+def _print_environment(environment: dict[str, str], rivals: list[str]) -> None:
     for name, value in sorted(environment.items()):
         print(f"export {name}={shlex.quote(value)}")
-    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):  # they would go to the store with our keys, or instead of them
-        if name in os.environ:
-            print(f"unset {name}")
+    for name in rivals:
+        print(f"unset {name}")
 
 
 def _print_table(states: list[State], runs: list[dict[str, Any]]) -> None:
@@ -114,12 +113,14 @@ def _print_table(states: list[State], runs: list[dict[str, Any]]) -> None:
         print(f"run {run['run']:<28} {run['state']}")
 
 
-def _runs(environment: dict[str, str], wanted: list[str]) -> list[dict[str, Any]]:
+def _runs(environment: dict[str, str], rivals: list[str], wanted: list[str]) -> list[dict[str, Any]]:
     """The runs of the services' own store, and how they stand."""
     from raytrain.errors import UserError
     from raytrain.observe.collect import run_names, state_of
     from raytrain.store import Store
 
+    for name in rivals:
+        del os.environ[name]
     os.environ.update(environment)
     store = Store(environment["RAYTRAIN_STORE"])
     names = run_names(store)

@@ -154,7 +154,10 @@ def _budget_rows(budget: dict[str, Any]) -> list[tuple[str, str]]:
         even = budget["balanced"]
         told = f"depth {even['depth']}: {_count(even['parameters'])} parameters on {_count(even['tokens'])} tokens"
         rows.append(
-            ("  balanced", f"{told}, {even['passes']:.3g} passes (20 tokens a parameter, Hoffmann et al. 2022)")
+            (
+                "  balanced",
+                f"{told}, {even['passes']:.3g} passes ({even['tokens_per_parameter']:.3g} tokens a parameter)",
+            )
         )
     if budget["by_law"]:
         best = budget["by_law"]

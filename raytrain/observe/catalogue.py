@@ -11,7 +11,7 @@ from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram", "info"]
 
-STATES = ("running", "succeeded", "failed", "stopped", "interrupted")
+STATES = ("running", "succeeded", "partial", "failed", "stopped", "interrupted")
 RESTARTS = ("same", "shrink", "grow")
 REASSIGNED = (("step", "wasted"), ("provision", "recovery"), ("idle", "recovery"))
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -60,6 +60,7 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     _run("run_state", "gauge", "", "1 for the state that the run is in, 0 for the others.", "attempts", "state"),
     _run("run_start_timestamp_seconds", "gauge", "Unix seconds", "When training first began.", "ledger: node_up"),
+    _run("attempt_start_timestamp_seconds", "gauge", "Unix seconds", "When it last began anew.", "ledger: node_up"),
     _run("run_warnings_total", "counter", "", "Warnings that a person should read.", "ledger: warning"),
     # training
     _run("train_step", "gauge", "steps", "Last optimizer step of the surviving history.", "ledger: step, restore"),
@@ -176,7 +177,7 @@ what is durable, so they go on where they were when the exporter is started anew
 `raytrain_time_reassigned_seconds_total` says what it turned out to be later, so that
 
     sum by (run_id) (raytrain_node_seconds_total{phase="step"})
-      - raytrain_time_reassigned_seconds_total{from="step", to="wasted"}
+      - sum by (run_id) (raytrain_time_reassigned_seconds_total{from="step", to="wasted"})
 
 is the time in steps that count. `raytrain_tokens_processed_total` counts work; `raytrain_train_tokens` is the surviving
 history. A finished run is served for another day and then dropped.

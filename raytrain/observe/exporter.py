@@ -6,9 +6,7 @@ serving the last values that it read, and says so.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import threading
 import time
 import urllib.request
@@ -23,6 +21,7 @@ from prometheus_client.registry import Collector
 from raytrain.errors import UserError
 from raytrain.observe.catalogue import BY_NAME
 from raytrain.observe.collect import state_of
+from raytrain.observe.prefect import authorization
 from raytrain.observe.watch import Histogram, RunWatch, Sample, last_sign
 from raytrain.store import Store
 
@@ -46,7 +45,8 @@ class Exporter(Collector):
         self._samples: dict[str, list[Sample]] = {}
         self._errors: Counter[str] = Counter(store=0, prefect=0, event=0, artifact=0)
         self._dropped: Counter[str] = Counter(runs=0, domains=0)
-        self._flows_at = self._took = self._last = 0.0
+        self._flows_at = self._took = 0.0
+        self._last = time.time()  # a first look may take its time; it is not decades late
 
     def poll(self, now: float | None = None) -> None:
         """One look at everything. Raises nothing that the store or Prefect did."""
@@ -188,9 +188,7 @@ def _poll_often(exporter: Exporter, stop: threading.Event, every: float) -> None
 
 
 def _post(url: str, body: Mapping[str, Any]) -> Any:
-    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-    if known := os.environ.get("PREFECT_API_AUTH_STRING"):  # user:password, as Prefect's own clients read it
-        headers["Authorization"] = f"Basic {base64.b64encode(known.encode()).decode()}"
-    request = urllib.request.Request(url, data, headers)
+    headers = {"Content-Type": "application/json"} | authorization()
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=5) as answer:
         return json.loads(answer.read())

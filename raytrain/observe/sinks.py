@@ -74,10 +74,17 @@ def tensorboard(rows: Sequence[Row]) -> bytes:
 
 
 def keep_metrics(store: Store, run: str) -> None:
-    """Writes runs/<run>/metrics.parquet as the ledger stands now."""
+    """Writes runs/<run>/metrics.parquet as the ledger stands now.
+
+    The training half alone has no pyarrow; the ledger keeps all, and `raytrain metrics` writes it anywhere else.
+    """
     rows = rows_of(read_events(store, run))
-    if rows:
-        store.replace(f"runs/{run}/metrics.parquet", parquet(rows))
+    try:
+        table = parquet(rows) if rows else None
+    except ModuleNotFoundError:
+        return
+    if table is not None:
+        store.replace(f"runs/{run}/metrics.parquet", table)
 
 
 def write_metrics(store: Store, run: str, to: str) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Figures:
 
     def _node_up(self, event: Mapping[str, Any], ts: float, value: Mapping[str, Any]) -> None:
         self.now.setdefault("run_start_timestamp_seconds", ts)
+        if event["writer"].startswith("driver"):
+            self.now["attempt_start_timestamp_seconds"] = ts
 
     def _node_down(self, event: Mapping[str, Any], ts: float, value: Mapping[str, Any]) -> None:
         if event["writer"].startswith("driver"):

@@ -6,6 +6,7 @@ constant with its source, and comes out with a range. The invariant: FLOPs are c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from raytrain.model.section import ModelSection, padded
@@ -198,6 +199,17 @@ def longest(model: ModelSection, vocab_size: int, flops: float) -> Choice:
     return Choice(model.depth, model.parameters(vocab_size), flops / model.flops_per_token(vocab_size))
 
 
+def nearest(model: ModelSection, vocab_size: int, parameters: float) -> ModelSection:
+    """The dial's shape whose size is nearest to a number of parameters, by ratio."""
+    sizes = (_of_depth(model, depth) for depth in range(1, 257))
+    return min(sizes, key=lambda s: abs(math.log(s.parameters(vocab_size) / max(parameters, 1.0))))
+
+
+def _of_depth(model: ModelSection, depth: int) -> ModelSection:
+    """The dial's own shape, whatever width the recipe gives."""
+    return ModelSection(depth=depth, context=model.context, tied=model.tied, qk_norm=model.qk_norm)
+
+
 def balanced(model: ModelSection, vocab_size: int, flops: float) -> Choice | None:
     """The largest depth of the dial that a budget trains on 20 tokens a parameter, None where none fits.
 
@@ -205,7 +217,7 @@ def balanced(model: ModelSection, vocab_size: int, flops: float) -> Choice | Non
     """
     best = None
     for depth in range(1, 257):
-        shape = ModelSection(depth=depth, context=model.context, tied=model.tied, qk_norm=model.qk_norm)
+        shape = _of_depth(model, depth)
         n = shape.parameters(vocab_size)
         if TOKENS_PER_PARAMETER * n * shape.flops_per_token(vocab_size) > flops:
             break

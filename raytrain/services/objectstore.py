@@ -7,11 +7,11 @@ folder it runs in, and it listens on loopback alone. The invariant: the same fol
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from raytrain.services.web import ask, well
 
 PORTS = 8  # S3, master, volume and filer, each with its gRPC port
 CONFIGURATION = "s3.json"
@@ -105,17 +105,19 @@ def leftovers(ports: Sequence[int]) -> list[Path]:
 
 def ready(ports: Sequence[int]) -> bool:
     """Whether S3 answers and a volume can be written: the first alone is true too early."""
-    if _read(f"{endpoint(ports)}/healthz") is None:
+    if not well(f"{endpoint(ports)}/healthz"):
         return False
-    return b'"fid"' in (_read(f"http://127.0.0.1:{ports[2]}/dir/assign") or b"")
+    assigned = ask(f"http://127.0.0.1:{ports[2]}/dir/assign")
+    return assigned is not None and b'"fid"' in assigned[1]
 
 
 def make_bucket(endpoint: str, bucket: str, identity: Identity) -> None:
-    """Makes a bucket unless it is there. Raises botocore's ClientError when the store refuses."""
+    """Makes a bucket unless it is there, by the identity alone. Raises botocore's ClientError when the store refuses."""
     from botocore.config import Config  # type: ignore[import-untyped]
-    from botocore.session import get_session  # type: ignore[import-untyped]
+    from botocore.session import Session  # type: ignore[import-untyped]
 
-    client = get_session().create_client(
+    session = Session({"profile": (None, None, None, None)})  # a profile of the caller's need not even exist
+    client = session.create_client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
@@ -138,11 +140,3 @@ def environment(endpoint: str, identity: Identity) -> dict[str, str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def _read(url: str) -> bytes | None:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bytes(answer.read())
-    except (urllib.error.URLError, OSError):
-        return None

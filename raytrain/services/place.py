@@ -45,6 +45,26 @@ PORTS: dict[str, tuple[str, ...]] = {
     ),
     "store-inside": tuple(f"store-{n}" for n in range(1, objectstore.PORTS)),
 }
+# By service: the variables that speak to it begin so, and these of them win over those that we set.
+PREFIXES = {"store": "AWS_", "prefect": "PREFECT_", "ray": "RAY_"}
+RIVALS = {
+    "store": (
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+    ),
+    "prefect": (
+        "PREFECT_API_KEY",
+        "PREFECT_API_AUTH_STRING",
+        "PREFECT_CLIENT_CUSTOM_HEADERS",
+        "PREFECT_PROFILE",
+        "PREFECT_PROFILES_PATH",
+    ),
+    "ray": ("RAY_AUTH_TOKEN_PATH", "RAY_JOB_HEADERS"),
+}
 _OFFSETS = {name: n for n, name in enumerate(name for names in PORTS.values() for name in names)}
 HIGHEST = 65535 - len(_OFFSETS)
 
@@ -91,7 +111,7 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """What points a shell, a flow or a Ray driver at these services; secrets included."""
-        found = {"DO_NOT_TRACK": "1", "RAYTRAIN_ROOT": str(self.root)}
+        found = {"DO_NOT_TRACK": "1", "RAYTRAIN_ROOT": str(self.root)} | _no_proxy()
         if "store" not in self.without:
             found |= objectstore.environment(self.url("s3"), self.identity()) | {"RAYTRAIN_STORE": f"s3://{BUCKET}"}
         if "prefect" not in self.without:
@@ -109,9 +129,15 @@ class Place:
             found["RAYTRAIN_PROMETHEUS_URL"] = self.url("prometheus")
         return found
 
+    def rivals(self) -> list[str]:
+        """What the caller's environment holds that would win over `environment`, and must go from it."""
+        names = (name for part, names in RIVALS.items() if part not in self.without for name in names)
+        return sorted(name for name in names if name in os.environ)
+
     def services_environment(self) -> dict[str, str]:
-        """The environment of a service: the caller's, without what might point it elsewhere, and ours."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "RAY_", "AWS_"))}
+        """The environment of a service: the caller's, without what might lead past those that are ours, and ours."""
+        taken = tuple(prefix for part, prefix in PREFIXES.items() if part not in self.without)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(taken)}
         ours = {"PATH": programs.search_path(), "TMPDIR": str(self.short / "tmp"), "PYTHONUNBUFFERED": "1"}
         return kept | ours | self.environment()
 
@@ -201,6 +227,14 @@ def find_root() -> Path:
         return root
     here, installed = Path.cwd(), Path(raytrain.__file__).resolve().parent.parent
     return next((p for p in (here, installed) if (p / "prefect.yaml").exists()), here)
+
+
+def _no_proxy() -> dict[str, str]:
+    """Loopback without a proxy, beside what the caller excepts already; programs differ in which spelling they read."""
+    spelled = (os.environ.get("no_proxy", ""), os.environ.get("NO_PROXY", ""))
+    given = [name.strip() for names in spelled for name in names.split(",") if name.strip()]
+    value = "*" if "*" in given else ",".join(dict.fromkeys([*given, HOST, "localhost"]))  # alone, `*` means all
+    return {"no_proxy": value, "NO_PROXY": value}
 
 
 def _secrets(folder: Path) -> dict[str, str]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from raytrain.errors import UserError
+from raytrain.observe.prefect import authorization
 from raytrain.services import programs
 from raytrain.services.place import HOST, Place
 from raytrain.services.processes import Started
@@ -99,9 +101,13 @@ def check_prefect_version(url: str) -> None:
         ours = version("prefect")
     except PackageNotFoundError:
         raise UserError("prefect: not installed; pip install 'raytrain[flows]'") from None
-    answer = ask(f"{url.rstrip('/')}/admin/version")
+    answer = ask(f"{url.rstrip('/')}/admin/version", headers=authorization())
     if answer is None:
         raise UserError(f"PREFECT_API_URL={url}: nobody answers; is the server up? `raytrain status` tells")
+    if answer[0] in (401, 403):
+        given = [name for name in ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY") if os.environ.get(name)]
+        held = f"{given[0]} is wrong" if given else "it is not set"
+        raise UserError(f"PREFECT_API_AUTH_STRING: Prefect at {url} refuses us, {held}; set the server's user:password")
     try:
         theirs = json.loads(answer[1]) if answer[0] == 200 else None
     except ValueError:

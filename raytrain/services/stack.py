@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raytrain.errors import UserError
@@ -55,10 +55,10 @@ def up(folder: Path, *, base_port: int | None, cpus: int | None, without: Sequen
         raise UserError(f"--without {unknown[0]}: no such service; there are {', '.join(PARTS)}")
     place = places.found(folder, base_port, cpus)
     with _alone(place):
-        place = _settled(places.load(folder) or place, place, without)
-        if "prometheus" not in place.without and not programs.present("prometheus"):
+        if "prometheus" not in without and not programs.present("prometheus"):
             say("prometheus: not installed, so no metrics are collected; infra/get-prometheus.sh FOLDER fetches it")
-            place = place.saved(without=(*place.without, "prometheus"))
+            without = (*without, "prometheus")
+        place = _settled(places.load(folder) or place, place, without)
         places.prepare(place)
         place.link()
         try:
@@ -116,6 +116,9 @@ def _settled(known: Place, wanted: Place, without: Sequence[str]) -> Place:
         raise UserError(f"--cpus {wanted.cpus}: the services are up with {known.cpus}; `raytrain down` first")
     if runs and lacking and set(lacking) & {name for name, p in known.processes.items() if p.process()}:
         raise UserError(f"--without {lacking[0]}: it is up; `raytrain down` first")
+    if runs and replace(known, without=lacking).environment() != known.environment():
+        before = " ".join(f"--without {part}" for part in known.without) or "all of them"
+        raise UserError(f"--without: what runs was started with {before}; repeat that, or `raytrain down` first")
     root = known.root if runs else wanted.root
     return known.saved(base_port=wanted.base_port, cpus=wanted.cpus, root=root, without=lacking)
 
@@ -317,8 +320,12 @@ def _failure(place: Place, part: str, what: str, say: Say) -> UserError:
 
 
 def _figures(place: Place) -> str:
-    shown = [f"Prefect {place.url('prefect')}", f"Ray {place.url('dashboard')}", f"S3 {place.url('s3')}"]
-    return ", ".join(shown) + '; eval "$(raytrain status --env)" points this shell at them'
+    named = {"prefect": ("Prefect", "prefect"), "ray": ("Ray", "dashboard"), "store": ("S3", "s3")}
+    shown = [f"{name} {place.url(port)}" for part, (name, port) in named.items() if part not in place.without]
+    return (
+        ", ".join(shown or ["none of Prefect, Ray and S3"])
+        + '; eval "$(raytrain status --env)" points this shell at them'
+    )
 
 
 @contextmanager

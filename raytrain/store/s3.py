@@ -224,7 +224,7 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
         with open(lpath, "wb") as file:
 
             async def take(at: int, part: bytes) -> None:
-                await asyncio.to_thread(os.pwrite, file.fileno(), part, at)
+                os.pwrite(file.fileno(), part, at)  # here: a thread could not be called back from a closed file
 
             await self._in_parts(bucket, key, head, take)
 

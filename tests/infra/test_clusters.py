@@ -21,7 +21,7 @@ def is_spot(node: dict[str, Any]) -> bool:
     """By the launch request itself, not by what the file calls it."""
     request = node["node_config"]
     market = request.get("InstanceMarketOptions", {}).get("MarketType")
-    return market == "spot" or request.get("scheduling", {}).get("provisioningModel") == "SPOT"
+    return bool(market == "spot" or request.get("scheduling", {}).get("provisioningModel") == "SPOT")
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])

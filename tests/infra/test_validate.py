@@ -161,6 +161,22 @@ PLANTS = {
     ),
     "prefect: a key": Plant("prefect.yaml", "concurrency_limit: *one\n", "concurrency: *one\n", "concurrency"),
     "prefect: a cron that is none": Plant("prefect.yaml", '"0 2 * * *"', '"0 26 * * *"', "cron"),
+    "prefect: an account that is not made": Plant(
+        "prefect.yaml", "service_account_name: raytrain-flow", "service_account_name: default", "'default'"
+    ),
+    "prefect: a namespace that is not made": Plant(
+        "prefect.yaml", "namespace: raytrain", "namespace: default", "namespace: no Namespace"
+    ),
+    "pool: Prefect's own namespace": Plant(
+        "flows/k8s-pool.json", '"default": "raytrain"', '"default": "default"', "namespace: no Namespace"
+    ),
+    "pool: an account that is not made": Plant(
+        "infra/k8s/base/accounts.yaml",
+        "name: raytrain-flow\n",
+        "name: raytrain-flows\n",
+        "no ServiceAccount 'raytrain-flow'",
+        "flows/k8s-pool.json",
+    ),
     "dashboard: a key that Grafana has not": Plant(
         "dashboards/run.json", '"gridPos"', '"gridPosition"', "gridPosition"
     ),

@@ -48,9 +48,8 @@ def test_recipe_sources_and_store_on_s3(undisturbed: Path, bucket: str) -> None:
     assert said.returncode == 0, said.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("latency", "outage"), [(0.01, 8.0), pytest.param(0.2, 20.0, marks=pytest.mark.long)], ids=["near", "far"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("latency", "outage"), [(0.01, 8.0), (0.2, 20.0)], ids=["near", "far"])
 def test_a_bad_network_and_an_outage_change_no_bit(
     undisturbed: Path,
     seaweed: Seaweed,
