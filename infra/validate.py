@@ -34,6 +34,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("dashboards/*test*.yml", services.rule_tests),
     ("dashboards/*.json", services.dashboard),
     ("prefect.yaml", texts.prefect),
+    ("prefect.yaml", kubernetes.flow_deployments),
+    ("flows/k8s-pool.json", kubernetes.flow_pool),
     ("cluster/**/*.yaml", texts.yaml_style),
     ("infra/**/*.y*ml", texts.yaml_style),
     ("dashboards/*.y*ml", texts.yaml_style),
