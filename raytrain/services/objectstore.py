@@ -112,7 +112,7 @@ def ready(ports: Sequence[int]) -> bool:
 
 
 def make_bucket(endpoint: str, bucket: str, identity: Identity) -> None:
-    """Makes a bucket unless it is there, by the identity alone. Raises botocore's ClientError when the store refuses."""
+    """Makes a bucket unless it is there, by the identity alone. Raises botocore's ClientError when refused."""
     from botocore.config import Config  # type: ignore[import-untyped]
     from botocore.session import Session  # type: ignore[import-untyped]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shlex
 import socket
 import stat
@@ -20,6 +22,7 @@ from raytrain.errors import UserError
 from raytrain.services import objectstore, programs, stack
 from raytrain.services import place as places
 from raytrain.services.prefect import check_prefect_version, deployments_digest
+from raytrain.services.processes import Process, Started
 from raytrain.services.ray import check_ray
 from tests.parts.stack import Stack, free_base_port
 
@@ -32,12 +35,13 @@ def place(tmp_path: Path) -> places.Place:
 
 
 @contextmanager
-def answering(status: int, body: str) -> Iterator[str]:
-    """A server that always answers so."""
+def answering(status: int, body: str, credentials: str | None = None) -> Iterator[str]:
+    """A server that always answers so; with `credentials` only whoever sends these, and the others 401."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            known = credentials in (None, self.headers["Authorization"])
+            self.send_response(status if known else 401)
             self.end_headers()
             self.wfile.write(body.encode())
 
@@ -101,6 +105,74 @@ def test_what_is_left_out_is_not_pointed_at(place: places.Place) -> None:
     without = replace(place, without=("ray", "prometheus")).environment()
     assert not [name for name in without if name.startswith("RAY_")]
     assert "RAYTRAIN_PROMETHEUS_URL" not in without and "PREFECT_API_URL" in without
+
+
+def test_a_cluster_of_ones_own_beside_ours_is_reached(place: places.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = {"RAY_ADDRESS": "ray.example:6379", "AWS_PROFILE": "work", "PREFECT_API_URL": "http://prefect.example/api"}
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    for service, kept in (("ray", "RAY_ADDRESS"), ("store", "AWS_PROFILE"), ("prefect", "PREFECT_API_URL")):
+        seen = replace(place, without=(service,)).services_environment()
+        assert {name for name in theirs if seen.get(name) == theirs[name]} == {kept}
+        assert kept not in replace(place, without=(service,)).rivals()
+
+
+def test_what_would_win_over_our_environment_is_unset(place: places.Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    rivals = {name for names in places.RIVALS.values() for name in names}
+    assert not rivals & place.environment().keys()
+    for name in rivals - {"AWS_SECURITY_TOKEN"}:
+        monkeypatch.setenv(name, "elsewhere")
+    monkeypatch.delenv("AWS_SECURITY_TOKEN", raising=False)
+    printed = Stack(place.folder, place.base_port).run("status", "--env", ok=False).stdout
+    unset = {line.split()[1] for line in printed.splitlines() if line.startswith("unset ")}
+    assert unset == set(place.rivals()) == rivals - {"AWS_SECURITY_TOKEN"}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        (
+            {"no_proxy": "corp.example", "NO_PROXY": "10.0.0.0/8,localhost"},
+            "corp.example,10.0.0.0/8,localhost,127.0.0.1",
+        ),
+        ({"NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_no_proxy_stands_before_loopback(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], found: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):  # a shell that has ours already gets the same
+        environment = place.environment()
+        assert environment["no_proxy"] == environment["NO_PROXY"] == found
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, environment[name])
+
+
+def test_the_store_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # nothing answers there
+    with answering(200, '{"fid": "1,02"}') as url:
+        port = int(url.split(":")[2].partition("/")[0])
+        assert objectstore.ready([port] * objectstore.PORTS)
+
+
+def test_a_set_that_runs_cannot_be_made_another(place: places.Place) -> None:
+    with subprocess.Popen(["sleep", "100"]) as process:
+        try:
+            runs = place.saved(
+                without=("ray",), processes={"worker": Started(process.pid, Process(process.pid).create_time())}
+            )
+            with pytest.raises(UserError, match="started with --without ray; repeat that, or `raytrain down` first"):
+                stack.up(place.folder, base_port=None, cpus=None, without=[], say=print)
+            assert places.load(place.folder) == runs
+        finally:
+            process.kill()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -181,6 +253,26 @@ def test_another_server_is_refused_in_one_line(status: int, body: str, said: str
     with answering(status, body) as url, pytest.raises(UserError, match=said) as refusal:
         check_prefect_version(url)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("PREFECT_API_AUTH_STRING", f"Basic {base64.b64encode(b'admin:pass').decode()}"),
+        ("PREFECT_API_KEY", "Bearer admin:pass"),
+    ],
+)
+def test_a_prefect_server_with_a_lock_gets_the_key(monkeypatch: pytest.MonkeyPatch, name: str, sent: str) -> None:
+    for one in [one for one in os.environ if one.startswith("PREFECT_API_")]:
+        monkeypatch.delenv(one)
+    with answering(200, f'"{version("prefect")}"', credentials=sent) as url:
+        with pytest.raises(UserError, match=r"PREFECT_API_AUTH_STRING: .* it is not set"):
+            check_prefect_version(url)
+        monkeypatch.setenv(name, "guessed")
+        with pytest.raises(UserError, match=rf"PREFECT_API_AUTH_STRING: .* {name} is wrong"):
+            check_prefect_version(url)
+        monkeypatch.setenv(name, "admin:pass")
+        check_prefect_version(url)
 
 
 def test_a_prefect_server_that_is_not_there_is_said() -> None:
