@@ -6,8 +6,9 @@ The invariant: a page that cannot be written never fails a run.
 from __future__ import annotations
 
 import os
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -43,13 +44,22 @@ def _never_fails(draw: Callable[..., None]) -> Callable[..., None]:
 @_never_fails
 def links() -> None:
     """Links to the pages of the parts that this environment names."""
-    for key, name, text in (
-        ("ray-dashboard", "RAY_API_SERVER_ADDRESS", "Ray dashboard"),
-        ("metrics", "RAYTRAIN_PROMETHEUS_URL", "Prometheus"),
-        ("dashboards", "RAYTRAIN_GRAFANA_URL", "Grafana"),
-    ):
-        if os.environ.get(name):
-            create_link_artifact(link=os.environ[name], link_text=text, key=key)
+    for key, (text, link) in pages(os.environ).items():
+        create_link_artifact(link=link, link_text=text, key=key)
+
+
+def pages(environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """An artifact's key to the text and address of a part's page, as a browser reaches it.
+
+    Ray's is the job server's own address unless RAYTRAIN_RAY_URL says that people go another way.
+    """
+    known = {
+        "ray-dashboard": ("Ray dashboard", ("RAYTRAIN_RAY_URL", "RAY_API_SERVER_ADDRESS")),
+        "metrics": ("Prometheus", ("RAYTRAIN_PROMETHEUS_URL",)),
+        "dashboards": ("Grafana", ("RAYTRAIN_GRAFANA_URL",)),
+    }
+    links = {key: (text, next(filter(None, map(environment.get, names)), "")) for key, (text, names) in known.items()}
+    return {key: page for key, page in links.items() if page[1]}
 
 
 @_never_fails
@@ -62,8 +72,7 @@ def results(store: Store, run: str, step: str) -> None:
     if step in ("pretrain", "evaluate"):
         create_markdown_artifact(markdown=_losses(store, run), key="losses", description=f"run {run}")
     if step in ("evaluate", "sweep"):
-        key = f"{'sweeps' if step == 'sweep' else 'runs'}/{run}/report.html"
-        create_link_artifact(link=f"{store.uri}/{key}", link_text=f"report of {run}", key="report")
+        create_markdown_artifact(markdown=report(store, run, step), key="report", description=f"run {run}")
 
 
 class Progress:
@@ -90,6 +99,16 @@ class Progress:
             self._id = made
         else:
             update_progress_artifact(self._id, progress=done)
+
+
+def report(store: Store, run: str, step: str) -> str:
+    """Where a report lies and how to get it, as Markdown: a browser opens no s3:// or file:// link from a page."""
+    if step == "sweep":
+        return f"# Report of {run}\n\n`{store.where(f'sweeps/{run}/report.html')}`"
+    return (
+        f"# Report of {run}\n\n`{store.where(f'runs/{run}/report.html')}`\n\n"
+        f"To read it on your machine:\n\n```\nraytrain report {run} --store {shlex.quote(store.uri)}\n```"
+    )
 
 
 def _losses(store: Store, run: str) -> str:
