@@ -524,9 +524,10 @@ DATA = Row(
             "Bps",
             (
                 Query(
-                    'scalar(max(raytrain_data_bytes_total{RUN, stage="normalised"}))'
-                    " / max by (stage) (raytrain_data_stage_duration_seconds{RUN})",
-                    "{{stage}}",
+                    'max by (cluster, run_id) (raytrain_data_bytes_total{RUN, stage="normalised"})'
+                    " / on (cluster, run_id) group_right() max by (cluster, run_id, stage)"
+                    ' (raytrain_data_stage_duration_seconds{RUN, stage=~"ingest|annotate-.*|dedup|select"})',
+                    "{{run_id}} {{stage}}",
                 ),
             ),
             "bargauge",
@@ -544,8 +545,8 @@ DATA = Row(
             "none",
             (
                 Query(
-                    "raytrain_train_tokens{RUN} / on (run_id)"
-                    ' sum by (run_id) (raytrain_data_tokens_total{RUN, split="train"})',
+                    "raytrain_train_tokens{RUN} / on (cluster, run_id)"
+                    ' sum by (cluster, run_id) (raytrain_data_tokens_total{RUN, split="train"})',
                     "{{run_id}}",
                 ),
             ),
