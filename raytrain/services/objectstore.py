@@ -123,7 +123,11 @@ def make_bucket(endpoint: str, bucket: str, identity: Identity) -> None:
         region_name="us-east-1",
         aws_access_key_id=identity.key,
         aws_secret_access_key=identity.secret,
-        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 8}),
+        config=Config(
+            s3={"addressing_style": "path"},
+            retries={"mode": "standard", "total_max_attempts": 8},
+            proxies={},  # nor the caller's
+        ),
     )
     try:
         client.create_bucket(Bucket=bucket)

@@ -51,8 +51,9 @@ def service(place: Place) -> Service:
 
 
 def running_jobs(environment: Mapping[str, str]) -> list[str]:
-    """The names of the jobs that Ray is at; none where it does not answer."""
-    answer = ask(f"{environment.get('RAY_API_SERVER_ADDRESS', '')}/api/jobs/", headers=_headers(environment))
+    """The names of the jobs that Ray is at; none where it is left out or does not answer."""
+    url = environment.get("RAY_API_SERVER_ADDRESS")
+    answer = ask(f"{url}/api/jobs/", headers=_headers(environment)) if url else None
     if answer is None or answer[0] != 200:
         return []
     jobs = json.loads(answer[1])

@@ -305,3 +305,23 @@ def test_an_interrupted_up_leaves_nothing(tmp_path: Path) -> None:
     process.communicate(timeout=120)
     assert process.returncode == 130
     assert of_these(services) == [] and outside(services) == []
+
+
+def test_a_callers_proxy_and_profile_do_not_stand_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "elsewhere")
+    services, options = small(tmp_path)
+    try:
+        said = services.up(*options).stdout
+        assert services.place().url("s3") in said and services.place().url("dashboard") not in said
+        assert json.loads(services.run("status", "--json").stdout.splitlines()[-1])["runs"] == []
+        another = services.up(ok=False)
+        assert another.returncode == 1 and "`raytrain down` first" in another.stderr
+        assert "already up" in services.up(*options).stdout
+    finally:
+        services.run("down")
+    assert of_these(services) == [] and outside(services) == []
