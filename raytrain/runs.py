@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic
@@ -34,7 +35,6 @@ from raytrain.tokens.tokenizer import encoder
 MIN_FREE_BYTES = 200 * 2**20
 _LAST_WORDS = {
     "succeeded": "finished",
-    "partial": "done as far as {last}",
     "stopped": "stopped: run it again to resume",
     "superseded": "superseded by a newer attempt",
     "failed": "failed: mend what is said above and run it again to resume",
@@ -102,6 +102,48 @@ def stop(store: Store, run: str, wait: float = 90.0) -> bool:
     return found == "ended" or bool(jobs)
 
 
+@dataclass
+class Held:
+    """A name that this process writes under: its attempt, its journal, the state in which it will be left."""
+
+    attempt: Attempt
+    journal: Journal
+    tell: Callable[[str], None]
+    state: str = "failed"
+
+
+@contextmanager
+def hold(store: Store, name: str, say: Callable[[str], None], **claim: Any) -> Iterator[Held]:
+    """Claims the next attempt of a name and leaves word of how the block ended; `claim` as Attempt.claim takes it."""
+    attempt = Attempt.claim(store, name, say=say, **claim)
+    journal = Journal(store, name, attempt.number)
+
+    def tell(line: str) -> None:
+        say(line)
+        journal.say(line)
+
+    held = Held(attempt, journal, tell)
+    try:
+        yield held
+    except KeyboardInterrupt:
+        held.state = "stopped"
+        raise
+    except Superseded:
+        held.state = "superseded"
+        raise
+    except UserError as error:
+        journal.say(f"error: {error}")
+        raise
+    except Exception as error:
+        journal.say(f"error: {type(error).__name__}: {error}")
+        raise
+    finally:
+        if held.state in _LAST_WORDS:
+            journal.say(_LAST_WORDS[held.state])
+        journal.close()
+        attempt.release(held.state)
+
+
 def execute(
     recipe: Recipe,
     *,
@@ -137,22 +179,13 @@ def execute(
         return done or _result(recipe, made, "partial")
     if price.stale_days:
         say(f"note: the price of {price.instance} is {price.stale_days} days older than the 90 it should be trusted")
-    attempt = Attempt.claim(
-        store, recipe.name, take_over=take_over, say=say, on_superseded=on_superseded, on_stop=on_stop
-    )
-    journal = Journal(store, recipe.name, attempt.number)
-
-    def tell(line: str) -> None:
-        say(line)
-        journal.say(line)
-
-    state = "failed"
-    try:
-        with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, tell) as place:
-            walk = pipeline.Walk(recipe, store, place, attempt, price, tell, files)
+    claim = {"take_over": take_over, "on_superseded": on_superseded, "on_stop": on_stop}
+    with hold(store, recipe.name, say, **claim) as held:
+        with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, held.tell) as place:
+            walk = pipeline.Walk(recipe, store, place, held.attempt, price, held.tell, files)
             for step in pipeline.STEPS:
                 if step.name == "pretrain" and "pretrain" not in made:
-                    _train(walk, step, training, journal)
+                    _train(walk, step, training, held.journal)
                 else:
                     pipeline.carry_out(walk, step)
                 _note_lineage(store, recipe.name, walk.made)
@@ -161,26 +194,12 @@ def execute(
         result = _result(recipe, walk.made, "partial" if until else "succeeded")
         if until is None:
             keep_metrics(store, recipe.name)
-            attempt.check()
+            held.attempt.check()
             store.replace(f"runs/{recipe.name}/result.json", json.dumps(result, indent=1).encode())
-        state = "succeeded" if until is None else "partial"
+        held.state = result["state"]
+        if until:
+            held.journal.say(f"done as far as {last.name}")
         return result
-    except KeyboardInterrupt:
-        state = "stopped"
-        raise
-    except Superseded:
-        state = "superseded"
-        raise
-    except UserError as error:
-        journal.say(f"error: {error}")
-        raise
-    except Exception as error:
-        journal.say(f"error: {type(error).__name__}: {error}")
-        raise
-    finally:
-        journal.say(_LAST_WORDS[state].format(last=last.name))
-        journal.close()
-        attempt.release(state)
 
 
 def _train(walk: pipeline.Walk, step: pipeline.Step, training: Callable[..., Any] | None, journal: Journal) -> None:

@@ -30,7 +30,6 @@ from raytrain.scaling.section import Cell, grid
 from raytrain.store import Artifact, ArtifactWriter, Attempt, Store, open_artifact
 from raytrain.store import attempt as attempts
 from raytrain.store.artifact import table_bytes
-from raytrain.store.journal import Journal
 from raytrain.train.job import TrainJob
 from raytrain.train.progress import read_failure
 
@@ -90,38 +89,19 @@ def execute(
         if done and done["state"] == "succeeded" and _has_draws(done["law"], recipe.sweep.draws):
             say(f"nothing to do: sweep {name!r} is finished, its results are in {store.where(f'sweeps/{name}')}")
             return done
-    attempt = Attempt.claim(store, name, take_over=take_over, say=say, on_superseded=on_superseded, on_stop=on_stop)
-    journal = Journal(store, name, attempt.number)
-
-    def tell(line: str) -> None:
-        say(line)
-        journal.say(line)
-
-    state = "failed"
-    try:
+    claim = {"take_over": take_over, "on_superseded": on_superseded, "on_stop": on_stop}
+    with runs.hold(store, name, say, **claim) as held:
+        tell = held.tell
         with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, tell) as place:
             if "tokenize" not in made:
                 runs.execute(recipe, say=tell, take_over=take_over, until="tokenize", engine=place)
                 files, made = pipeline.look(recipe, store, lambda line: None)
             trials = plan_trials(recipe, name, files, made)
             _bind(store, name, recipe, trials, made)
-            result = _walk(Course(store, name, recipe, trials, made, attempt, price, tell), place)
+            result = _walk(Course(store, name, recipe, trials, made, held.attempt, price, tell), place)
         _complain(result)
-        state = "succeeded"
+        held.state = "succeeded"
         return result
-    except KeyboardInterrupt:
-        state = "stopped"
-        raise
-    except Superseded:
-        state = "superseded"
-        raise
-    except Exception as error:
-        journal.say(f"error: {error}")
-        raise
-    finally:
-        journal.say({"succeeded": "finished", "stopped": "stopped: run it again to resume"}.get(state, state))
-        journal.close()
-        attempt.release(state)
 
 
 def _has_draws(law: Mapping[str, Any] | None, count: int) -> bool:
