@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from raytrain.store.repeat import Repeating
 from raytrain.store.uri import Store
 
 FLUSH_SECONDS = 10.0
@@ -34,9 +35,7 @@ class Ledger:
         self._seq = 0
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._flush_often, name="raytrain-ledger", daemon=True)
-        self._thread.start()
+        self._flushes = Repeating("ledger", FLUSH_SECONDS, self.flush)
 
     def event(self, kind: str, *, ts: float | None = None, **fields: Any) -> None:
         """Notes an event. `ts` is Unix seconds, now by default; fields are phase, step and value."""
@@ -76,16 +75,8 @@ class Ledger:
                 del self._segments[0]
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._flushes.end()
         self.flush()
-
-    def _flush_often(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS):
-            try:
-                self.flush()
-            except Exception:  # kept in memory; the store may be back at the next turn
-                pass
 
 
 def read_events(store: Store, run: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from raytrain.store.repeat import Repeating
 from raytrain.store.uri import Store
 
 SEGMENT_BYTES = 64 * 1024
@@ -40,9 +41,7 @@ class Journal:
         self._lines: list[bytes] = []
         self._changed = False
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write_often, name="raytrain-journal", daemon=True)
-        self._thread.start()
+        self._writing = Repeating("journal", LOCAL_SECONDS if store.local else REMOTE_SECONDS, self._write)
 
     def say(self, line: str) -> None:
         encoded = json.dumps([round(time.time(), 3), line], ensure_ascii=False).encode() + b"\n"
@@ -51,13 +50,8 @@ class Journal:
             self._changed = True
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._writing.end()
         self._write()
-
-    def _write_often(self) -> None:
-        while not self._stop.wait(LOCAL_SECONDS if self.store.local else REMOTE_SECONDS):
-            self._write()
 
     def _write(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from typing import Any
 
 from raytrain.errors import Superseded, UserError
 from raytrain.store import Store
+from raytrain.store.repeat import Repeating
 
 LINES = 50  # kept in the object, so that a slow reader misses none
 LOCAL_SECONDS, REMOTE_SECONDS = 0.5, 3.0
@@ -28,9 +29,7 @@ class Reporter:
         self._lines: list[tuple[int, str]] = []
         self._changed = False
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write_often, name="raytrain-progress", daemon=True)
-        self._thread.start()
+        self._writing = Repeating("progress", LOCAL_SECONDS if store.local else REMOTE_SECONDS, self._write)
 
     def __call__(self, figures: dict[str, Any]) -> None:
         with self._lock:
@@ -42,13 +41,8 @@ class Reporter:
             self._changed = True
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._writing.end()
         self._write()
-
-    def _write_often(self) -> None:
-        while not self._stop.wait(LOCAL_SECONDS if self.store.local else REMOTE_SECONDS):
-            self._write()
 
     def _write(self) -> None:
         with self._lock:
