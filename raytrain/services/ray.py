@@ -6,12 +6,10 @@ Imports nothing of Ray. The invariant: nothing of it listens on any address but 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from raytrain.errors import UserError
 from raytrain.services import programs
 from raytrain.services.place import HOST, Place
 from raytrain.services.service import Service
@@ -58,24 +56,6 @@ def running_jobs(environment: Mapping[str, str]) -> list[str]:
         return []
     jobs = json.loads(answer[1])
     return sorted(str(j["submission_id"]) for j in jobs if j["status"] in ("PENDING", "RUNNING") and j["submission_id"])
-
-
-def check_ray(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises UserError, one line, where Ray's job server is not named, does not answer, or refuses the token."""
-    url = environment.get("RAY_API_SERVER_ADDRESS")
-    if not url:
-        raise UserError(
-            'RAY_API_SERVER_ADDRESS: not set, so no Ray is known; start one with `raytrain up` and eval "$(raytrain '
-            "status --env)\", or name your cluster's job server"
-        )
-    answer = ask(f"{url.rstrip('/')}/api/version", headers=_headers(environment))
-    if answer is None:
-        raise UserError(f"RAY_API_SERVER_ADDRESS={url}: nobody answers; is Ray up? `raytrain status` tells")
-    if answer[0] in (401, 403):
-        held = "its token is wrong" if environment.get("RAY_AUTH_TOKEN") else "RAY_AUTH_TOKEN is not set"
-        raise UserError(f'RAY_AUTH_TOKEN: Ray at {url} refuses us, {held}; eval "$(raytrain status --env)"')
-    if answer[0] != 200:
-        raise UserError(f"RAY_API_SERVER_ADDRESS={url}: answers {answer[0]}, as no Ray job server does; correct it")
 
 
 def _command(place: Place) -> list[str]:

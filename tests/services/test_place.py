@@ -23,7 +23,6 @@ from raytrain.services import objectstore, programs, stack
 from raytrain.services import place as places
 from raytrain.services.prefect import check_prefect_version, deployments_digest
 from raytrain.services.processes import Process, Started
-from raytrain.services.ray import check_ray
 from tests.parts.stack import Stack, free_base_port
 
 
@@ -278,17 +277,3 @@ def test_a_prefect_server_with_a_lock_gets_the_key(monkeypatch: pytest.MonkeyPat
 def test_a_prefect_server_that_is_not_there_is_said() -> None:
     with pytest.raises(UserError, match="nobody answers"):
         check_prefect_version(f"http://127.0.0.1:{free_base_port()}/api")
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [({}, "RAY_API_SERVER_ADDRESS: not set"), ({"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:1"}, "nobody answers")],
-)
-def test_no_ray_is_said_in_one_line(environment: dict[str, str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        check_ray(environment)
-
-
-def test_a_wrong_token_is_said() -> None:
-    with answering(401, "") as url, pytest.raises(UserError, match="RAY_AUTH_TOKEN is not set"):
-        check_ray({"RAY_API_SERVER_ADDRESS": url})
