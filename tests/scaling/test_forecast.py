@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
 from raytrain import recipe as recipes
 from raytrain.errors import UserError
 from raytrain.forecast import forecast
+from raytrain.scaling.plan import nearest
+from raytrain.store import Store
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "recipes/quickstart.yaml")
@@ -73,3 +77,28 @@ def test_what_no_plan_can_be_made_of_is_one_line(tmp_path: Path) -> None:
         plan(tmp_path, "cost.instance=aws/none")
     with pytest.raises(UserError, match="it holds no law"):
         plan(tmp_path, law="nobody")
+
+
+def test_what_the_law_buys_costs_the_budget_as_the_trainer_counts(tmp_path: Path) -> None:
+    hoffmann = {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}
+    draws = io.BytesIO()
+    np.save(draws, np.array([list(hoffmann.values())] * 3))
+    body = {
+        "parameters": {name: {"value": value} for name, value in hoffmann.items()},
+        "points": {"largest_flops": 1e18},
+        "draws": {"object": "draws.npy"},
+        "not_identified": [],
+        "sentence": "",
+        "at": 0.0,
+    }
+    store = Store(str(tmp_path))
+    store.put("sweeps/known/law.json", json.dumps(body).encode())
+    store.put("sweeps/known/draws.npy", draws.getvalue())
+    overrides = ("cost.instance=aws/p4d.24xlarge", "model.context=4096")
+    found = plan(tmp_path, *overrides, usd=1e4)["budget"]
+    parameters, tokens = (found["by_law"][key]["value"] for key in ("parameters", "tokens"))
+    recipe = recipes.load(QUICKSTART, overrides, str(tmp_path))
+    size = nearest(recipe.model, 4096, parameters)
+    spent = tokens * size.flops_per_token(4096) * parameters / size.parameters(4096)
+    assert spent == pytest.approx(found["flops"]["value"], rel=0.02)
+    assert 6 * parameters * tokens < 0.8 * spent  # attention is dear here

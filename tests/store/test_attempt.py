@@ -116,3 +116,30 @@ def test_a_request_to_stop_reaches_the_holder_and_no_other_attempt(
     second = Attempt.claim(store, "r", on_stop=again.set)
     assert not again.wait(0.5)
     second.release("succeeded")
+
+
+def test_whether_a_holder_works_is_told_by_its_beat_and_not_by_its_clock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "STALE_AFTER_SECONDS", 3.0)
+    far = {"number": 1, "host": "elsewhere/boot", "pid": 1, "process": "x"}
+    store.put("runs/r/attempts/00001.json", json.dumps(far).encode())
+    over = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not over.wait(0.2):
+            count += 1
+            store.replace("runs/r/heartbeats/00001.json", json.dumps({"count": count, "at": 0.0}).encode())
+
+    holder = threading.Thread(target=beat)
+    holder.start()
+    try:
+        assert not attempts.alive(store, "r", 1), "by the clock it has been dead for decades"
+        assert attempts.wait_for_end(store, "r", 1, 4.0) == "working"
+    finally:
+        over.set()
+        holder.join()
+    assert attempts.wait_for_end(store, "r", 1, 60.0) == "silent"
+    store.put("runs/r/ended/00001.json", json.dumps({"state": "stopped"}).encode())
+    assert attempts.wait_for_end(store, "r", 1, 60.0) == "ended"
