@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 
 from raytrain.ledger import Price, as_event
 from raytrain.observe import catalogue
-from raytrain.observe.catalogue import CATALOGUE, SERIES
+from raytrain.observe.catalogue import CATALOGUE, SERIES, STATES
 from raytrain.observe.dashboards import panel_queries
 from tests.observe.test_dashboards import check
 
@@ -53,3 +54,8 @@ def test_a_price_event_carries_what_age_and_energy_are_computed_from() -> None:
     assert as_event(table) == {"usd_per_hour": 2.0, "source": "somebody", "dated": "2025-03-02"}
     own = Price("owned", "owned", 0.02, "watts x usd_per_kwh", 0, watts=65.0)
     assert as_event(own)["watts"] == 65.0
+
+
+def test_every_state_that_show_knows_has_a_series() -> None:
+    schema = json.loads((ROOT / "docs" / "schemas" / "show.json").read_text())
+    assert set(STATES) == set(schema["properties"]["state"]["enum"])
