@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Files of tests beside each other: most of the slow ones wait for servers. In order, so that the long ones start early.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test test-fast proofs lint validate browser prometheus clean
 
@@ -9,14 +11,14 @@ quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
 
 test: $(VENV)/dev.done browser prometheus lint validate
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 # Proofs of minutes each: services killed one by one, an autoscaler, a far and bad network.
 proofs: $(VENV)/dev.done browser prometheus
 	$(BIN)/python -m pytest -m long
 
 test-fast: $(VENV)/dev.done
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(PYTEST) -m "not slow and not long"
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

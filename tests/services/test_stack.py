@@ -143,7 +143,7 @@ def test_the_printed_environment_points_a_shell_at_them(services: Stack) -> None
     printed = services.run("status", "--env").stdout
     script = f'{printed}\nfor n in {names}; do eval "printf \'%s\\n\' \\"\\$$n\\""; done'
     prefect, ray, token, s3 = subprocess.check_output(["sh", "-c", script], text=True).split()
-    assert well(f"{prefect}/health") and well(f"{s3}/healthz")
+    wait_until(lambda: well(f"{prefect}/health") and well(f"{s3}/healthz"))
     assert well(f"{ray}/api/version", {"Authorization": f"Bearer {token}"}) and not well(f"{ray}/api/version")
     assert services.environment().keys() >= CONTRACT
 
