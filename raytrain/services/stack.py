@@ -29,7 +29,7 @@ PARTS = ("store", "prefect", "ray", "worker", "exporter", "prometheus")
 NEEDS = {"worker": "prefect", "exporter": "store"}
 DEPLOYMENTS = "deployments"
 START_SECONDS = 240  # a service that is not well by then is given up
-PATIENCE_SECONDS = 60  # for one that lives but does not answer: a busy disk has held Prefect up for longer than 30
+PATIENCE_SECONDS = 60  # for one that lives but does not answer; Prefect was once found silent for half a minute
 LEAVE_SECONDS = 10  # what a service has to leave when it is asked
 SAVE_SECONDS = 25  # what a training in it has to save itself
 
