@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli import cluster, control, metrics, scaling
+from raytrain.cli import cluster, control, data, metrics, scaling
 from raytrain.cli.options import JsonOption, RunArgument, StoreOption, open_store, print_json
 
 app = typer.Typer(
@@ -16,8 +16,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turn a bucket of text into a language model on your own cluster, and know what it costs.",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the data of a run.")
-app.add_typer(data_app, name="data")
 
 
 @app.command()
@@ -80,25 +78,6 @@ def show(run: RunArgument, store: StoreOption = None, as_json: JsonOption = Fals
     if not as_json:
         print(table(facts))
     print_json(as_json, facts)
-
-
-@data_app.command("at")
-def data_at(
-    run: Annotated[str, typer.Option("--run", help="The run's name.")],
-    step: Annotated[int, typer.Option("--step", help="The optimizer step, from 1.")],
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Name the sequences and documents that a step trained on."""
-    from raytrain.observe.data_at import data_at as find
-
-    found = find(open_store(store), run, step)
-    if not as_json:
-        for s in found["sequences"]:
-            print(f"sequence {s['sequence']} (microbatch {s['microbatch']}): {s['domain']}, pass {s['pass']}")
-            for d in s["documents"]:
-                print(f"  {d['doc_id']}  {d['source']}/{d['file']}#{d['record']}  {d['tokens']} tokens  {d['licence']}")
-    print_json(as_json, found)
 
 
 @app.command()
@@ -167,5 +146,5 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for module in (control, cluster, metrics, scaling):
+for module in (control, data, cluster, metrics, scaling):
     module.register(app)
