@@ -14,7 +14,9 @@ from typing import Any
 from raytrain.corpus import ingest, select
 from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import SourceFile, inventory, source_ids
+from raytrain.corpus.rules import rules_of, stages_needed
 from raytrain.corpus.stages import language, minhash, text
+from raytrain.corpus.stages.stage import Stage, read_stages
 from raytrain.engine import Engine
 from raytrain.errors import UserError
 from raytrain.ledger.prices import Price
@@ -117,94 +119,99 @@ def _run_evaluate(walk: Walk, ctx: StepContext) -> StepResult:
     return run_evaluate(ctx)
 
 
-def _stage(module: Any) -> Step:
+def _stage(stage: Stage) -> Step:
     return Step(
-        module.NAME,
-        module.KIND,
-        module.VERSION,
-        {"documents": "ingest"},
-        lambda recipe, made: module.config_of(recipe.corpus),
-        lambda walk, ctx: module.run(ctx),
+        stage.step,
+        stage.kind,
+        stage.version,
+        {"documents": "ingest", **stage.parents},
+        lambda recipe, made: stage.config(recipe.corpus),
+        lambda walk, ctx: stage.run(ctx),
     )
 
 
-STEPS: tuple[Step, ...] = (
-    Step(
-        ingest.NAME,
-        ingest.KIND,
-        ingest.VERSION,
-        {},
-        lambda recipe, made: ingest.config_of(recipe.corpus, recipe.sources),
-        lambda walk, ctx: ingest.run(ctx, walk.files),
-    ),
-    _stage(text),
-    _stage(language),
-    _stage(minhash),
-    Step(
-        dedup.NAME,
-        dedup.KIND,
-        dedup.VERSION,
-        {"documents": "ingest", "minhash": minhash.NAME},
-        lambda recipe, made: dedup.config_of(recipe.corpus),
-        lambda walk, ctx: dedup.run(ctx),
-    ),
-    Step(
-        select.NAME,
-        select.KIND,
-        select.VERSION,
-        {"documents": "ingest", "text": text.NAME, "language": language.NAME, "dedup": dedup.NAME},
-        lambda recipe, made: select.config_of(recipe.corpus),
-        lambda walk, ctx: select.run(ctx),
-    ),
-    Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
-    Step(
-        "tokenizer",
-        "tokenizers",
-        tokens.TOKENIZER_VERSION,
-        {"corpus": "select"},
-        lambda recipe, made: tokens.tokenizer_config(recipe.tokenizer),
-        lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
-    ),
-    Step(
-        "tokenize",
-        "tokens",
-        tokens.TOKENIZE_VERSION,
-        {"corpus": "select", "tokenizer": "tokenizer"},
-        lambda recipe, made: {},
-        lambda walk, ctx: tokens.run_tokenize(ctx),
-    ),
-    Step(
-        "pretrain",
-        "models",
-        PRETRAIN_VERSION,
-        {"tokens": "tokenize", "tokenizer": "tokenizer"},
-        _pretrain_config,
-        _run_pretrain,
-    ),
-    Step(
-        "evaluate",
-        "evaluations",
-        EVALUATE_VERSION,
-        {"model": "pretrain", "tokens": "tokenize", "baseline": "baseline"},
-        lambda recipe, made: {"seed": recipe.seed, **recipe.evaluate.model_dump(mode="json")},
-        _run_evaluate,
-    ),
-)
+def steps_of(recipe: Recipe) -> tuple[Step, ...]:
+    """The steps of a recipe in order: every step's parents stand before it."""
+    stages = [text.STAGE, language.STAGE, *read_stages(recipe.corpus.stages)]
+    asked = {*stages_needed(rules_of(recipe.corpus)), text.STAGE.name, language.STAGE.name}
+    attributes = {stage.name: stage.step for stage in stages if stage.name in asked}
+    return (
+        Step(
+            ingest.NAME,
+            ingest.KIND,
+            ingest.VERSION,
+            {},
+            lambda recipe, made: ingest.config_of(recipe.corpus, recipe.sources),
+            lambda walk, ctx: ingest.run(ctx, walk.files),
+        ),
+        *(_stage(stage) for stage in stages),
+        _stage(minhash.STAGE),
+        Step(
+            dedup.NAME,
+            dedup.KIND,
+            dedup.VERSION,
+            {"documents": "ingest", "minhash": minhash.STAGE.step},
+            lambda recipe, made: dedup.config_of(recipe.corpus),
+            lambda walk, ctx: dedup.run(ctx),
+        ),
+        Step(
+            select.NAME,
+            select.KIND,
+            select.VERSION,
+            {"documents": "ingest", **attributes, "dedup": dedup.NAME},
+            lambda recipe, made: select.config_of(recipe.corpus),
+            lambda walk, ctx: select.run(ctx),
+        ),
+        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
+        Step(
+            "tokenizer",
+            "tokenizers",
+            tokens.TOKENIZER_VERSION,
+            {"corpus": "select"},
+            lambda recipe, made: tokens.tokenizer_config(recipe.tokenizer),
+            lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
+        ),
+        Step(
+            "tokenize",
+            "tokens",
+            tokens.TOKENIZE_VERSION,
+            {"corpus": "select", "tokenizer": "tokenizer"},
+            lambda recipe, made: {},
+            lambda walk, ctx: tokens.run_tokenize(ctx),
+        ),
+        Step(
+            "pretrain",
+            "models",
+            PRETRAIN_VERSION,
+            {"tokens": "tokenize", "tokenizer": "tokenizer"},
+            _pretrain_config,
+            _run_pretrain,
+        ),
+        Step(
+            "evaluate",
+            "evaluations",
+            EVALUATE_VERSION,
+            {"model": "pretrain", "tokens": "tokenize", "baseline": "baseline"},
+            lambda recipe, made: {"seed": recipe.seed, **recipe.evaluate.model_dump(mode="json")},
+            _run_evaluate,
+        ),
+    )
 
 
-def find(name: str) -> Step:
-    """A step by name."""
-    for step in STEPS:
+def find(recipe: Recipe, name: str) -> Step:
+    """A recipe's step by name."""
+    steps = steps_of(recipe)
+    for step in steps:
         if step.name == name:
             return step
-    raise UserError(f"no step is called {name!r}; there are {', '.join(s.name for s in STEPS)}")
+    raise UserError(f"no step is called {name!r}; there are {', '.join(s.name for s in steps)}")
 
 
 def look(recipe: Recipe, store: Store, say: Callable[[str], None]) -> tuple[list[SourceFile], dict[str, Artifact]]:
     """The sources' files, and the artifacts of this recipe that are there already, up to the first missing one."""
     files = inventory(recipe.sources, store, say)
     made: dict[str, Artifact] = {}
-    for step in STEPS:
+    for step in steps_of(recipe):
         found = open_artifact(store, prefix_of(step, recipe, files, made))
         if found is None:
             break

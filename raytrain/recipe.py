@@ -14,8 +14,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from raytrain.config import Section, apply_overrides, parse_yaml, validate
-from raytrain.corpus.rules import read_set
+from raytrain.corpus.rules import rules_of
 from raytrain.corpus.section import CorpusSection, Source
+from raytrain.corpus.stages.stage import read_stages
 from raytrain.errors import UserError
 from raytrain.evaluate.section import EvaluateSection
 from raytrain.ledger.prices import PriceSection
@@ -70,10 +71,8 @@ class Recipe(Section):
         # The content of a file counts, not the place.
         for source in document["sources"]:
             source.pop("uri")
-        document["corpus"]["rules"] = [
-            {name.rpartition("/")[2]: [r.as_dict() for r in read_set(name)]} if _is_path(name) else name
-            for name in self.corpus.rules
-        ]
+        document["corpus"]["rules"] = [rule.as_dict() for rule in rules_of(self.corpus)]
+        document["corpus"]["stages"] = [stage.source for stage in read_stages(self.corpus.stages)]
         if self.tokenizer.file is not None:
             document["tokenizer"] = tokenizer_config(self.tokenizer)
         return document | {"train": self.train.identity()}
@@ -82,8 +81,8 @@ class Recipe(Section):
 def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> Recipe:
     """Reads a recipe from a path or URI. `store` wins over the recipe's, which wins over RAYTRAIN_STORE.
 
-    Relative paths of sources, rule sets and a tokenizer count from the recipe's own folder, the store's from the
-    working directory.
+    Relative paths of sources, rule sets, stages and a tokenizer count from the recipe's own folder, the store's from
+    the working directory.
     """
     try:
         text = read_text(uri)
@@ -98,7 +97,8 @@ def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> R
     folder = uri.rpartition("/")[0] if "://" in uri else str(Path(uri).resolve().parent)
     sources = tuple(s.model_copy(update={"uri": _anchored(s.uri, folder)}) for s in recipe.sources)
     rules = tuple(_anchored(name, folder) if _is_path(name) else name for name in recipe.corpus.rules)
-    corpus = recipe.corpus.model_copy(update={"rules": rules})
+    stages = tuple(_anchored(path, folder) for path in recipe.corpus.stages)
+    corpus = recipe.corpus.model_copy(update={"rules": rules, "stages": stages})
     own = recipe.tokenizer.file
     tokenizer = recipe.tokenizer.model_copy(update={"file": _anchored(own, folder)}) if own else recipe.tokenizer
     return recipe.model_copy(update={"sources": sources, "corpus": corpus, "tokenizer": tokenizer})

@@ -163,7 +163,8 @@ def execute(
     this one to stop. What is said after the claim goes to the run's journal too. Raises UserError with one line for
     what the user can mend, before anything is spent where that is possible.
     """
-    last = pipeline.find(until) if until else pipeline.STEPS[-1]
+    steps = pipeline.steps_of(recipe)
+    last = pipeline.find(recipe, until) if until else steps[-1]
     price = price_of(recipe.cost)
     _foresee(recipe)
     store = Store(recipe.store)
@@ -183,7 +184,7 @@ def execute(
     with hold(store, recipe.name, say, **claim) as held:
         with nullcontext(engine) if engine else open_engine(recipe.engine, recipe.train, held.tell) as place:
             walk = pipeline.Walk(recipe, store, place, held.attempt, price, held.tell, files)
-            for step in pipeline.STEPS:
+            for step in steps:
                 if step.name == "pretrain" and "pretrain" not in made:
                     _train(walk, step, training, held.journal)
                 else:

@@ -121,7 +121,7 @@ def _complain(result: Mapping[str, Any]) -> None:
 def plan_trials(recipe: Recipe, name: str, files: Any, made: Mapping[str, Artifact]) -> list[Trial]:
     """The trials of a recipe whose tokens are made, by rising size, then tokens."""
     vocab_size = int(made["tokenizer"].facts["vocab_size"])
-    step, trials = pipeline.find("pretrain"), []
+    step, trials = pipeline.find(recipe, "pretrain"), []
     for cell in grid(recipe.sweep, recipe.model, recipe.train, vocab_size):
         own = recipe.model_copy(update={"name": f"{name}-{cell.name}", "model": cell.model, "train": cell.train})
         counts = cell.model.parameter_counts(vocab_size)
@@ -306,7 +306,7 @@ def _commit(course: Course, trial: Trial) -> None:
     """The manifest of a trial whose model is written, if it is not there yet."""
     if open_artifact(course.store, trial.prefix) is not None:
         return
-    step = pipeline.find("pretrain")
+    step = pipeline.find(trial.recipe, "pretrain")
     record = _record(course.store, trial)
     assert record is not None
     books = account(read_events(course.store, trial.run))

@@ -20,8 +20,7 @@ from raytrain.corpus.dedup.step import DEDUP
 from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.rules import Rule
 from raytrain.corpus.split import Cluster, clusters_of
-from raytrain.corpus.stages.language import OBJECT as LANGUAGE
-from raytrain.corpus.stages.text import OBJECT as TEXT
+from raytrain.corpus.stages import language, text
 from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import Task
@@ -39,9 +38,9 @@ class Judged:
         self.rules = {rule.key: rule for rule in (Rule.from_dict(held) for held in self.config["rules"])}
         self.documents = shard_table(store, parents["documents"], INDEX, COLUMNS).to_pydict()
         columns = sorted({rule.column for rule in self.rules.values()}) or ["word_count"]
-        table = shard_table(store, parents["text"], TEXT, columns)
+        table = shard_table(store, parents["text"], text.STAGE.object, columns)
         self.text = {name: table.column(name).to_numpy() for name in columns}
-        self.language = shard_table(store, parents["language"], LANGUAGE).to_pydict()
+        self.language = shard_table(store, parents["language"], language.STAGE.object).to_pydict()
         self.dedup = shard_table(store, parents["dedup"], DEDUP).to_pydict()
         rules, languages = list(self.rules.values()), self.config["languages"]
         judged = verdicts.judge(self.documents, self.text, self.language, rules, languages)

@@ -18,12 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.config import parse_yaml
-from raytrain.corpus.kernels.columns import COLUMNS, SPLITTER
+from raytrain.corpus.kernels.columns import SPLITTER
+from raytrain.corpus.section import CorpusSection
+from raytrain.corpus.stages import language, text
+from raytrain.corpus.stages.stage import Stage, read_stages
 from raytrain.errors import UserError
 from raytrain.store.uri import read_text
 
 FOLDER = Path(__file__).with_name("rules")
-EXPRESSION = re.compile(r"^\s*(\w+)\s*(>=|<=|==|!=|>|<)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
+EXPRESSION = re.compile(r"^\s*(?:(\w+)\.)?(\w+)\s*(>=|<=|==|!=|>|<)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
+SHIPPED = (text.STAGE, language.STAGE)  # whose columns a rule may name without more ado
 COMPARE: dict[str, Callable[[Any, float], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -36,7 +40,7 @@ COMPARE: dict[str, Callable[[Any, float], Any]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Keeps a document if `column op threshold`, or if it is in none of `languages` (none given: applies to all)."""
+    """Keeps a document if `stage.column op threshold`, or if it is in none of `languages` (none given: all)."""
 
     set: str
     name: str
@@ -44,6 +48,7 @@ class Rule:
     op: str
     threshold: float
     languages: tuple[str, ...] = ()
+    stage: str = text.STAGE.name
 
     @property
     def key(self) -> str:
@@ -61,9 +66,24 @@ class Rule:
         return cls(**{**held, "languages": tuple(held["languages"])})
 
 
-def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rule]:
+def rules_of(corpus: CorpusSection) -> list[Rule]:
+    """The rules of a recipe's corpus section, in order."""
+    return load(corpus.rules, corpus.overrides, stages_of(corpus))
+
+
+def stages_of(corpus: CorpusSection) -> list[Stage]:
+    """The stages whose columns the rules may name: shipped ones, then the user's in the recipe's order."""
+    return [*SHIPPED, *read_stages(corpus.stages)]
+
+
+def stages_needed(rules: Iterable[Rule]) -> list[str]:
+    """The names of the stages whose columns the rules ask for, each once, in the order of the rules."""
+    return list(dict.fromkeys(rule.stage for rule in rules))
+
+
+def load(sets: Iterable[str], overrides: Mapping[str, float | None], stages: Sequence[Stage] = SHIPPED) -> list[Rule]:
     """The rules of the sets in order, thresholds moved or rules dropped (None) by `overrides`."""
-    rules = [rule for name in sets for rule in read_set(name)]
+    rules = [rule for name in sets for rule in read_set(name, stages)]
     known = {rule.key for rule in rules}
     for key in overrides:
         if key not in known:
@@ -78,7 +98,7 @@ def load(sets: Iterable[str], overrides: Mapping[str, float | None]) -> list[Rul
     return moved
 
 
-def read_set(name: str) -> list[Rule]:
+def read_set(name: str, stages: Sequence[Stage] = SHIPPED) -> list[Rule]:
     """The rules of a shipped set, or of a YAML file whose path ends in .yaml."""
     path = name if name.endswith((".yaml", ".yml")) else f"{FOLDER}/{name}.yaml"
     try:
@@ -95,7 +115,8 @@ def read_set(name: str) -> list[Rule]:
         raise UserError(f"{path}: languages: give the rules that hold for some languages only, as `name: [en]`")
     if set(languages) - set(rules):
         raise UserError(f"{path}: languages: no rule is called {min(set(languages) - set(rules))!r}")
-    return [_rule(path, key, expression, tuple(languages.get(key, ()))) for key, expression in rules.items()]
+    columns = {stage.name: stage.columns_out for stage in stages}
+    return [_rule(path, key, value, tuple(languages.get(key, ())), columns) for key, value in rules.items()]
 
 
 def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languages: Sequence[str]) -> NDArray[np.bool_]:
@@ -108,13 +129,17 @@ def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languag
     return failed
 
 
-def _rule(path: str, name: Any, expression: Any, languages: tuple[str, ...]) -> Rule:
+def _rule(
+    path: str, name: Any, expression: Any, languages: tuple[str, ...], columns: Mapping[str, Sequence[str]]
+) -> Rule:
     match = EXPRESSION.match(str(expression))
     if not match or not re.match(r"^[a-z0-9_]+$", str(name)):
         raise UserError(f"{path}: {name}: {expression!r} is not of the form `column >= number`")
-    column, op, threshold = match.groups()
-    if column not in COLUMNS:
-        near = difflib.get_close_matches(column, COLUMNS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(COLUMNS)}"
-        raise UserError(f"{path}: {name}: no column is called {column!r}; {hint}")
-    return Rule(Path(path).stem, str(name), column, op, float(threshold), languages)
+    stage, column, op, threshold = match.groups()
+    stage = stage or text.STAGE.name
+    for what, value, known in (("stage", stage, columns), ("column", column, columns.get(stage, ()))):
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise UserError(f"{path}: {name}: no {what} is called {value!r}; {hint}")
+    return Rule(Path(path).stem, str(name), column, op, float(threshold), languages, stage)

@@ -113,11 +113,22 @@ class CorpusSection(Section):
     rules: tuple[str, ...] = Field(
         default=SHIPPED_RULES, description="rule sets in order: gopher, c4, fineweb, or the path of your own .yaml"
     )
+    stages: tuple[str, ...] = Field(
+        default=(), description="Python files of yours that define a STAGE, whose columns rules may name"
+    )
     overrides: dict[str, float | None] = Field(
         default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
     )
     dedup: DedupSection = DedupSection()
     split: SplitSection = SplitSection()
+
+    @field_validator("stages")
+    @classmethod
+    def _files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not path.endswith(".py"):
+                raise ValueError(f"{path!r} is not the path of a Python file")
+        return value
 
     @field_validator("rules")
     @classmethod

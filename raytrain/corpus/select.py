@@ -20,7 +20,7 @@ from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.attributes import aligned_shards, check_aligned, shard_table
 from raytrain.corpus.dedup import exchange, survivors
 from raytrain.corpus.ingest import DOCUMENTS
-from raytrain.corpus.rules import load
+from raytrain.corpus.rules import rules_of
 from raytrain.corpus.section import CorpusSection
 from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
@@ -42,7 +42,7 @@ def config_of(corpus: CorpusSection) -> dict[str, Any]:
     """The rules as they are resolved, so that an edited rule file makes another corpus."""
     return {
         "languages": corpus.languages.model_dump(mode="json"),
-        "rules": [rule.as_dict() for rule in load(corpus.rules, corpus.overrides)],
+        "rules": [rule.as_dict() for rule in rules_of(corpus)],
         "jaccard": corpus.dedup.jaccard,
         "split": corpus.split.model_dump(mode="json"),
     }

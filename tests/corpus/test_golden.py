@@ -39,16 +39,18 @@ GOLDEN = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Artifact]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, Artifact]]:
     root = tmp_path_factory.mktemp("golden")
     (root / "a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS) + "{broken\n", encoding="utf-8")
     section = corpus(rules=("gopher", "c4", "fineweb"), languages={"allowed": ["en"]}, target_shard_bytes=40_000)
     walking = Walk(Store(str(root / "store")), [Source(name="s", uri=str(root / "a.jsonl"))], section)
     documents = walking.ingest()
     attributes = walking.annotate(documents)
-    found = {stage.NAME: (stage, attributes[stage.NAME.split("-")[1]]) for stage in (text, language, minhash)}
+    stages = (text.STAGE, language.STAGE, minhash.STAGE)
+    found = {stage.step: (stage.version, attributes[stage.name]) for stage in stages}
     duplicates = walking.dedup(documents, attributes["minhash"])
-    return {"ingest": (ingest, documents), **found, "dedup": (dedup, duplicates), "select": (select, walking.corpus())}
+    rest = {"dedup": (dedup.VERSION, duplicates), "select": (select.VERSION, walking.corpus())}
+    return {"ingest": (ingest.VERSION, documents), **found, **rest}
 
 
 def contents(artifact: Artifact) -> str:
@@ -68,6 +70,6 @@ def _plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("step", GOLDEN)
-def test_output_changes_only_with_the_version(step: str, made: dict[str, tuple[Any, Artifact]]) -> None:
-    module, artifact = made[step]
-    assert (module.VERSION, contents(artifact)) == GOLDEN[step]
+def test_output_changes_only_with_the_version(step: str, made: dict[str, tuple[int, Artifact]]) -> None:
+    version, artifact = made[step]
+    assert (version, contents(artifact)) == GOLDEN[step]

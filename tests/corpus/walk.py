@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import inventory, source_ids
 from raytrain.corpus.section import CorpusSection, Source
 from raytrain.corpus.stages import language, minhash, text
+from raytrain.corpus.stages.stage import Stage
 from raytrain.store import Artifact, ArtifactWriter, Store, artifact_id
 from raytrain.store.artifact import read_table
 from raytrain.store.step import MapShards, StepContext, StepResult, Task
@@ -58,10 +60,15 @@ class Walk:
 
     def annotate(self, documents: Artifact) -> dict[str, Artifact]:
         stages = {"text": text, "language": language, "minhash": minhash}
-        return {
-            name: self.make(stage, stage.config_of(self.section), {"documents": documents}, stage.run)
-            for name, stage in stages.items()
-        }
+        return {name: self.stage(stage.STAGE, documents) for name, stage in stages.items()}
+
+    def stage(self, stage: Stage, documents: Artifact) -> Artifact:
+        return self.make(
+            SimpleNamespace(NAME=stage.step, KIND=stage.kind, VERSION=stage.version),
+            stage.config(self.section),
+            {"documents": documents},
+            stage.run,
+        )
 
     def dedup(self, documents: Artifact, signatures: Artifact) -> Artifact:
         parents = {"documents": documents, "minhash": signatures}

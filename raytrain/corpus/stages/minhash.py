@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raytrain.corpus import attributes
 from raytrain.corpus.section import CorpusSection
-from raytrain.store.step import StepContext, StepResult, Task
-
-NAME = "annotate-minhash"
-KIND = "attributes/minhash"
-VERSION = 1
-OBJECT = "minhash.parquet"
+from raytrain.corpus.stages.stage import Stage
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
@@ -20,25 +14,26 @@ def config_of(corpus: CorpusSection) -> dict[str, Any]:
     return {"values": corpus.dedup.bands * corpus.dedup.rows, "ngram": corpus.dedup.ngram}
 
 
-def run(ctx: StepContext) -> StepResult:
-    """Annotates `documents`."""
-    return attributes.annotate(ctx, annotate_shard, NAME)
-
-
-def annotate_shard(task: Task) -> Task:
-    return attributes.annotate_shard(task, OBJECT, columns)
-
-
-def columns(texts: Any, config: Mapping[str, Any]) -> Any:
+def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     """`signature` (values x uint32, little-endian) and `shingles` (how many, repeated ones counted)."""
     import pyarrow as pa
 
     from raytrain.corpus.kernels.buffers import text_buffers
     from raytrain.corpus.kernels.minhash import signatures
 
-    values, counts = signatures(*text_buffers(texts), config["ngram"], config["values"])
+    values, counts = signatures(*text_buffers(documents.column("text")), config["ngram"], config["values"])
     width = 4 * config["values"]
     column = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(counts), [None, pa.py_buffer(values.astype("<u4").tobytes())]
     )
     return pa.table({"signature": column, "shingles": counts})
+
+
+STAGE = Stage(
+    name="minhash",
+    version=1,
+    columns_out=("signature", "shingles"),
+    columns=columns,
+    config_of=config_of,
+)
+OBJECT = STAGE.object

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raytrain.corpus import attributes
 from raytrain.corpus.kernels.columns import COLUMNS, COUNTS, SPLITTER
 from raytrain.corpus.section import CorpusSection
-from raytrain.store.step import StepContext, StepResult, Task
-
-NAME = "annotate-text"
-KIND = "attributes/text"
-VERSION = 1
-OBJECT = "text.parquet"
+from raytrain.corpus.stages.stage import Stage
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
@@ -21,16 +15,7 @@ def config_of(corpus: CorpusSection) -> dict[str, Any]:
     return {"splitter": SPLITTER}
 
 
-def run(ctx: StepContext) -> StepResult:
-    """Annotates `documents`."""
-    return attributes.annotate(ctx, annotate_shard, NAME)
-
-
-def annotate_shard(task: Task) -> Task:
-    return attributes.annotate_shard(task, OBJECT, columns)
-
-
-def columns(texts: Any, config: Mapping[str, Any]) -> Any:
+def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     """A table with the columns of kernels/columns.py: counts as int64, the rest as double."""
     import numpy as np
     import pyarrow as pa
@@ -38,10 +23,13 @@ def columns(texts: Any, config: Mapping[str, Any]) -> Any:
     from raytrain.corpus.kernels.buffers import text_buffers
     from raytrain.corpus.kernels.text_stats import text_stats
 
-    stats = text_stats(*text_buffers(texts))
+    stats = text_stats(*text_buffers(documents.column("text")))
     return pa.table(
         {
             name: stats[:, i].astype(np.int64) if name in COUNTS else np.ascontiguousarray(stats[:, i])
             for i, name in enumerate(COLUMNS)
         }
     )
+
+
+STAGE = Stage(name="text", version=1, columns_out=COLUMNS, columns=columns, config_of=config_of)

@@ -34,8 +34,8 @@ def test_text_without_language_gets_some_answer(text: str) -> None:
 
 def test_only_the_beginning_counts() -> None:
     text = "The house by the sea was quiet in the morning. " * 50
-    texts = pa.chunked_array([pa.array([text + "あ" * 100_000], pa.large_string())])
-    table = language.columns(texts, {"model": language.MODEL, "characters": 2000})
+    documents = pa.table({"text": pa.array([text + "あ" * 100_000], pa.large_string())})
+    table = language.columns(documents, {"model": language.MODEL, "characters": 2000})
     assert table.column("language").to_pylist() == ["en"]
 
 
