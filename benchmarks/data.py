@@ -169,7 +169,7 @@ def measure_ours(corpus: Path, stages: Sequence[str], repeat: int) -> dict[str, 
 
 def print_ours(found: dict[str, Ours]) -> None:
     for stage, ours in found.items():
-        print(f"{stage}: {ours.speed:.1f} MB per CPU second ({ours.megabytes:.1f} MB in {ours.work:.2f} s of shard work)")
+        print(f"{stage}: {ours.speed:.1f} MB per CPU second ({ours.megabytes:.1f} MB in {ours.work:.2f} s of work)")
         for name, seconds in ours.parts.items():
             rate = ours.megabytes / seconds if seconds else float("inf")
             print(f"    {name:<24} {seconds:8.2f} s   {rate:8.1f} MB/s")

@@ -42,6 +42,7 @@ class SerialEngine:
 
     def __init__(self) -> None:
         self.cost = Cost()
+        self.cpu_seconds = 0.0
 
     def map_shards(self, work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
         done = []
@@ -51,6 +52,7 @@ class SerialEngine:
             spent = time.process_time() - start
             self.cost.labels[label] = self.cost.labels.get(label, 0.0) + spent
             self.cost.tasks += 1
+            self.cpu_seconds += spent
         return done
 
     def node(self) -> str:
@@ -73,7 +75,7 @@ class Bench:
         with _attempt(self.store, recipe.name) as attempt:
             files, _ = pipeline.look(recipe, self.store, _silent)
             walk = pipeline.Walk(recipe, self.store, engine, attempt, price_of(recipe.cost), _silent, files)
-            for step in pipeline.STEPS:
+            for step in getattr(pipeline, "STEPS", None) or pipeline.steps_of(recipe):
                 engine.cost = Cost()
                 start = time.process_time()
                 made = pipeline.carry_out(walk, step)

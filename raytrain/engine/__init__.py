@@ -19,6 +19,8 @@ class Engine(Protocol):
     """A place for work, open while its `open_engine` block runs."""
 
     name: str
+    cpu_seconds: float
+    """What the tasks of `map_shards` have taken so far, wherever they ran; waiting and the engine's own work apart."""
 
     def map_shards(self, work: Callable[[Task], Task], tasks: Any, label: str) -> list[Task]: ...
 

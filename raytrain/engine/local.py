@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,10 +26,17 @@ class LocalEngine:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self.cpu_seconds = 0.0
 
     def map_shards(self, work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
+        def timed(task: Task) -> tuple[Task, float]:
+            start = time.thread_time()
+            return work(task), time.thread_time() - start
+
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            return list(pool.map(work, tasks))
+            done = list(pool.map(timed, tasks))
+        self.cpu_seconds += sum(seconds for _, seconds in done)
+        return [result for result, _ in done]
 
     def node(self) -> str:
         return this_node()

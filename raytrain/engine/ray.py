@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,7 @@ class RayEngine:
 
     def __init__(self, train: TrainSection, say: Callable[[str], None]) -> None:
         self._train, self._say = train, say
+        self.cpu_seconds = 0.0
         self._temp: Path | None = None
         self._started = False
 
@@ -68,7 +70,9 @@ class RayEngine:
         import ray.data
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
-            return {"index": row["index"], "result": json.dumps(work(json.loads(row["task"])))}
+            start = time.process_time()  # a worker process runs one task at a time
+            result = work(json.loads(row["task"]))
+            return {"index": row["index"], "result": json.dumps(result), "cpu": time.process_time() - start}
 
         rows = [{"index": i, "task": json.dumps(t)} for i, t in enumerate(tasks)]
         try:
@@ -77,6 +81,7 @@ class RayEngine:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             raise
+        self.cpu_seconds += sum(r["cpu"] for r in done)
         return [json.loads(r["result"]) for r in sorted(done, key=lambda r: r["index"])]
 
     def node(self) -> str:

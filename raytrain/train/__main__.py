@@ -22,6 +22,7 @@ class ProcessGroup:
     """An engine whose workers are already there: the first one walks the steps, the others wait for the job."""
 
     name = "torchrun"
+    cpu_seconds = 0.0
 
     def __init__(self, world: World) -> None:
         self.world = world
