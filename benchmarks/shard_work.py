@@ -75,7 +75,7 @@ class Bench:
         with _attempt(self.store, recipe.name) as attempt:
             files, _ = pipeline.look(recipe, self.store, _silent)
             walk = pipeline.Walk(recipe, self.store, engine, attempt, price_of(recipe.cost), _silent, files)
-            for step in getattr(pipeline, "STEPS", None) or pipeline.steps_of(recipe):
+            for step in pipeline.steps_of(recipe):
                 engine.cost = Cost()
                 start = time.process_time()
                 made = pipeline.carry_out(walk, step)

@@ -237,7 +237,7 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
     if found is None:
         walk.attempt.check()
         walk.say(f"[{step.name}]")
-        start = time.time()
+        start, busy = time.time(), walk.engine.cpu_seconds
         config = step.config(walk.recipe, walk.made)
         context = StepContext(
             walk.store,
@@ -260,6 +260,7 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             facts=result.facts,
             cost={
                 "seconds": seconds,
+                "cpu_seconds": walk.engine.cpu_seconds - busy,
                 "usd": seconds / 3600 * walk.price.usd_per_hour,
                 "market": walk.price.market,
                 "run": walk.recipe.name,
