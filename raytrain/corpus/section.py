@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from raytrain.config import Section
+from raytrain.evalsets.section import DecontaminateSection
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 Origin = Literal["human", "machine", "unknown"]
@@ -91,6 +92,33 @@ class DedupSection(Section):
         return self
 
 
+class LicencesSection(Section):
+    """Which licences may be trained on; patterns such as CC-BY-* count, case matters."""
+
+    allow: tuple[str, ...] = Field(default=(), description="nothing else is kept; empty allows every licence")
+    deny: tuple[str, ...] = Field(default=(), description="never kept, allowed or not")
+
+
+class LimitsSection(Section):
+    """What may be kept by where it comes from; each limit is a reason of its own in the report."""
+
+    refuse: dict[Literal["origin", "verification", "licence", "domain"], tuple[str, ...]] = Field(
+        default_factory=dict, description="values that are not kept, such as verification: [unverified]"
+    )
+    licences: LicencesSection = LicencesSection()
+    max_share: dict[Origin, float] = Field(
+        default_factory=dict, description="largest share of the kept bytes by origin, such as machine: 0.1"
+    )
+
+    @field_validator("max_share")
+    @classmethod
+    def _shares(cls, value: dict[Origin, float]) -> dict[Origin, float]:
+        for origin, share in value.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{origin}: {share:g} is no share; give 0 or more and less than 1")
+        return value
+
+
 class SplitSection(Section):
     """How much is held out for validation, in whole clusters of near-duplicates."""
 
@@ -120,6 +148,8 @@ class CorpusSection(Section):
         default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
     )
     dedup: DedupSection = DedupSection()
+    decontaminate: DecontaminateSection = DecontaminateSection()
+    limits: LimitsSection = LimitsSection()
     split: SplitSection = SplitSection()
 
     @field_validator("stages")
