@@ -67,8 +67,11 @@ class Rule:
 
 
 def rules_of(corpus: CorpusSection) -> list[Rule]:
-    """The rules of a recipe's corpus section, in order."""
-    return load(corpus.rules, corpus.overrides, stages_of(corpus))
+    """The rules of a recipe's corpus section, in order; last what evaluation sets ask for, where they are not cut."""
+    rules, asked = load(corpus.rules, corpus.overrides, stages_of(corpus)), corpus.decontaminate
+    if asked.sets and asked.action == "drop":
+        rules.append(Rule("decontamination", "overlap", "overlap", "<", asked.overlap, stage="contamination"))
+    return rules
 
 
 def stages_of(corpus: CorpusSection) -> list[Stage]:
