@@ -17,6 +17,8 @@ from raytrain.evalsets.section import DecontaminateSection
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 Origin = Literal["human", "machine", "unknown"]
 ORIGINS: tuple[Origin, ...] = ("human", "machine", "unknown")
+Verification = Literal["verified", "unverified", "unknown"]
+VERIFICATIONS: tuple[Verification, ...] = ("verified", "unverified", "unknown")
 SHIPPED_RULES = ("gopher", "c4", "fineweb")
 
 
@@ -32,6 +34,9 @@ class Source(Section):
     domain: str = Field(default="web", min_length=1, description="the group that mixtures and reports count by")
     licence: str = Field(default="unknown", min_length=1, description="an SPDX name where there is one")
     origin: Origin = Field(default="unknown", description="who wrote it: human, machine or unknown")
+    verification: Verification = Field(
+        default="unknown", description="whether somebody has vouched for what it says: verified, unverified or unknown"
+    )
     language: str | None = Field(
         default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; believed where the identification is unsure"
     )
