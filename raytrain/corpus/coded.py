@@ -36,7 +36,7 @@ class Coded:
         return len(self.codes)
 
     def __getitem__(self, document: int) -> str | None:
-        return self.values[self.codes[document]]
+        return self.values[int(self.codes[document])]
 
     def where(self, holds: Callable[[str | None], bool]) -> NDArray[np.bool_]:
         """Of which documents something holds, asked once a value."""

@@ -1,33 +1,39 @@
-"""The first pass of select over a shard: the verdict by rules and languages, and what the driver needs of it.
+"""The first pass of select over a shard: the verdict on its documents, and what the driver needs of it.
 
 Reads small columns only. The invariant: a shard's verdict is a function of its own tables and the configuration;
-what depends on other shards (who survives among duplicates) is decided outside and brought in by `decide`.
+what depends on other shards (who survives among duplicates, what is over its share) is decided by `settle` and
+brought in by `decide`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raytrain.corpus import limits, split
 from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.attributes import shard_table
+from raytrain.corpus.coded import Coded, id_numbers
+from raytrain.corpus.cuts import OBJECT as CUTS
+from raytrain.corpus.cuts import read_cuts
 from raytrain.corpus.dedup import survivors
-from raytrain.corpus.dedup.clusters import Decision, Member
+from raytrain.corpus.dedup.clusters import Member
 from raytrain.corpus.dedup.step import DEDUP
 from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.rules import Rule
-from raytrain.corpus.split import Cluster, clusters_of
-from raytrain.corpus.stages import language, text
+from raytrain.corpus.verdict import DUPLICATES, Columns
 from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import Task
 
 PASSED = "passed.parquet"
 GROUPED = "grouped.parquet"
-COLUMNS = ["doc_id", "record_id", "source", "domain", "licence", "origin", "declared_language", "bytes"]
+COLUMNS = ["doc_id", "record_id", "source", "domain", "licence", "origin", "date", "declared_language", "bytes"]
+LANGUAGE = {"language", "language_score"}
 
 
 class Judged:
@@ -36,79 +42,169 @@ class Judged:
     def __init__(self, store: Store, task: Task) -> None:
         parents, self.config, self.first = task["parents"], task["config"], task["first"]
         self.rules = {rule.key: rule for rule in (Rule.from_dict(held) for held in self.config["rules"])}
-        self.documents = shard_table(store, parents["documents"], INDEX, COLUMNS).to_pydict()
-        columns = sorted({rule.column for rule in self.rules.values()}) or ["word_count"]
-        table = shard_table(store, parents["text"], text.STAGE.object, columns)
-        self.text = {name: table.column(name).to_numpy() for name in columns}
-        self.language = shard_table(store, parents["language"], language.STAGE.object).to_pydict()
-        self.dedup = shard_table(store, parents["dedup"], DEDUP).to_pydict()
-        rules, languages = list(self.rules.values()), self.config["languages"]
-        judged = verdicts.judge(self.documents, self.text, self.language, rules, languages)
-        self.verdict = judged.with_duplicates(self.dedup["rule"])
+        self.table = shard_table(store, parents["documents"], INDEX, COLUMNS)
+        stages: dict[str, set[str]] = {"language": set(LANGUAGE)}
+        for rule in self.rules.values():
+            stages.setdefault(rule.stage, set()).add(rule.column)
+        held = {name: _attributes(store, parents[name], name, columns) for name, columns in stages.items()}
+        self.cuts = read_cuts(store, parents.values())
+        self.columns = _columns(self.table, held, self.cuts, self.config["languages"]["min_score"])
+        forgotten = np.zeros(len(self.columns.bytes), np.bool_)
+        for name in ("doc_id", "record_id"):
+            forgotten |= _is_in(self.table.column(name), self.config["forgotten"])
+        self.score = held["language"].column("language_score").to_numpy()
+        self.dedup = shard_table(store, parents["dedup"], DEDUP)
+        self.kind, self.of, self.jaccard = _duplicates(self.dedup)
+        judged = verdicts.judge(self.columns, self.config, list(self.rules.values()), forgotten)
+        self.verdict = judged.with_duplicates(self.kind)
 
-    def decide(self, decided: NDArray[np.void]) -> None:
-        """Replaces the duplicates among the documents that pass by what was decided among these."""
-        found = survivors.columns(decided, self.first, len(self.documents["bytes"]))
-        passes = self.verdict.passes
-        for name, chosen in zip(("duplicate_of", "rule", "jaccard"), found, strict=True):
-            self.dedup[name] = [
-                new if ok else old for ok, new, old in zip(passes, chosen, self.dedup[name], strict=True)
-            ]
-        self.verdict = self.verdict.with_duplicates(self.dedup["rule"])
+    def decide(self, decided: NDArray[np.void], over: Mapping[str, int]) -> None:
+        """Replaces the duplicates among the documents that pass by what was decided among these, and cuts shares."""
+        passes, own = self.verdict.passes, decided["doc"] - self.first
+        for held, name, nothing in ((self.kind, "rule", 0), (self.of, "of", -1), (self.jaccard, "jaccard", np.nan)):
+            held[passes] = nothing
+            held[own] = np.where(passes[own], decided[name], held[own])
+        self.verdict = self.verdict.with_duplicates(self.kind)
+        if over:
+            failed = limits.over(self.columns.documents["origin"], id_numbers(self.table.column("doc_id")), over)
+            self.verdict = self.verdict.mark(verdicts.SHARE, failed & self.verdict.keep)
 
     def numbers(self, document: int) -> list[dict[str, Any]]:
         """Why a document went, see verdict.numbers."""
-        return verdicts.numbers(self.verdict, document, self.rules, self.text, self.language, self.dedup, self.config)
+        held, asked = self.columns, self.config["limits"]
+        origin = held.documents["origin"][document]
+        similar = (f"jaccard with document {self.of[document]}", float(self.jaccard[document]))
+        other: dict[str, tuple[str, float, str, float]] = {
+            verdicts.FORGOTTEN: ("listed to be forgotten", 1.0, "==", 0.0),
+            verdicts.CUT_AWAY: ("bytes left", 0.0, ">=", 1.0),
+            verdicts.SHARE: (f"share of origin {origin}", 1.0, "<=", asked["max_share"].get(origin, 1.0)),
+            **dict.fromkeys(DUPLICATES.values(), (*similar, "<", self.config["jaccard"])),
+        }
+        score = float(self.score[document])
+        minimum = self.config["languages"]["min_score"]
+        other[verdicts.LANGUAGE] = (f"score of {held.language[document]}", score, ">=", minimum)
+        for name in (*asked["refuse"], "licences"):
+            value = held.documents["licence" if name == "licences" else name][document]
+            other[f"limits.{name}"] = (f"refused: {value or 'unknown'}", 1.0, "==", 0.0)
+        return verdicts.numbers(self.verdict, document, self.rules, held, other)
+
+    def tally(self) -> dict[str, Any]:
+        return verdicts.tally(self.verdict, self.columns)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What only all shards together decide: who survives, which origins are over their share, what is kept."""
+
+    decisions: NDArray[np.void]
+    over: Mapping[str, int]
+    clusters: split.Clusters
 
 
 def judge_shard(task: Task) -> Task:
     """Lists the documents that pass, and of those that have company what survivors are chosen by."""
-    import pyarrow as pa
-
     writer = ArtifactWriter(Store(task["store"]), task["prefix"])
     done = writer.record(task["shard"])
     if done is not None:
         return done
     shard = Judged(writer.store, task)
-    passes = shard.verdict.passes
-    text = pa.string()
-    table = pa.table(
-        {
-            "doc": pa.array(np.arange(shard.first, shard.first + len(passes))),
-            "cluster": pa.array(shard.dedup["cluster"], text),
-            **{name: pa.array(shard.documents[name], text) for name in ("source", "doc_id", "record_id", "licence")},
-            "bytes": pa.array(shard.documents["bytes"], pa.int64()),
-        }
-    )
-    passed = table.select(["doc", "cluster", "source", "bytes"]).filter(pa.array(passes))
-    grouped = table.select(["doc", "doc_id", "record_id", "licence", "bytes"])
-    grouped = grouped.filter(pa.array(passes & np.array(shard.dedup["grouped"], np.bool_)))
+    passed, grouped = company(shard)
     objects = {
         PASSED: writer.put(task["shard"], PASSED, table_bytes(passed)),
         GROUPED: writer.put(task["shard"], GROUPED, table_bytes(grouped)),
     }
-    facts = verdicts.tally(shard.verdict, shard.documents)
+    facts = {"counts": shard.tally(), "ranges": _ranges(shard)}
     return writer.commit_shard(task["shard"], objects, passed.num_rows, facts)
 
 
-def duplicates(
-    store: Store, judged: Sequence[Mapping[str, Any]], dedup: Artifact, threshold: float
-) -> dict[int, Decision]:
-    """Who stays among the documents that pass, by number, of those that have company."""
+def company(shard: Judged) -> tuple[Any, Any]:
+    """(the documents that pass, those of them that have duplicates), with what `settle` asks of each."""
+    import pyarrow as pa
+
+    passes = shard.verdict.passes
+    held = shard.table.append_column("doc", pa.array(np.arange(shard.first, shard.first + len(passes))))
+    held = held.append_column("cluster", shard.dedup.column("cluster"))
+    held = held.append_column("left", pa.array(shard.columns.left))
+    held = held.append_column("draw", pa.array(id_numbers(shard.table.column("doc_id"))))
+    passed = held.select(["doc", "cluster", "source", "origin", "draw", "left"]).rename_columns({"left": "bytes"})
+    grouped = held.select(["doc", "doc_id", "record_id", "licence", "bytes"])
+    many = shard.dedup.column("grouped").to_numpy()
+    return passed.filter(pa.array(passes)), grouped.filter(pa.array(passes & many))
+
+
+def settle(passed: Iterable[Any], grouped: Iterable[Any], dedup: Artifact, config: Mapping[str, Any]) -> Settled:
+    """Decides among the documents of all shards, given the two tables that `company` made of each."""
+    import pyarrow as pa
+
     passing: dict[int, Member] = {}
-    for record in judged:
-        for row in shard_table(store, record, GROUPED).to_pylist():
+    for table in grouped:
+        for row in table.to_pylist():
             doc = row.pop("doc")
             passing[doc] = Member(**row)
-    return survivors.among(passing, survivors.accepted_pairs(dedup), threshold)
+    decided = survivors.among(passing, survivors.accepted_pairs(dedup), config["jaccard"])
+    rows = survivors.decision_rows(decided)
+    held = pa.concat_tables(passed)
+    gone = rows["doc"][rows["rule"] > 0]
+    held = held.filter(pa.array(~np.isin(held.column("doc").to_numpy(), gone)))
+    over: dict[str, int] = {}
+    if shares := config["limits"]["max_share"]:
+        origin, draws = Coded.of(held.column("origin")), held.column("draw").to_numpy()
+        over = limits.thresholds(origin, held.column("bytes").to_numpy(), draws, shares)
+        held = held.filter(pa.array(~limits.over(origin, draws, over)))
+    return Settled(rows, over, split.clusters_of(held.select(["cluster", "source", "bytes"])))
 
 
-def clusters(store: Store, judged: Sequence[Mapping[str, Any]], decided: Mapping[int, Decision]) -> list[Cluster]:
-    """Dedup's clusters with what they hold of the documents that stay: a split must not cut even a rejected tie."""
-    held: list[tuple[str, str, int]] = []
-    for record in judged:
-        rows = shard_table(store, record, PASSED).to_pydict()
-        for doc, *one in zip(rows["doc"], rows["cluster"], rows["source"], rows["bytes"], strict=True):
-            if doc not in decided or decided[doc].duplicate_of is None:
-                held.append((one[0], one[1], one[2]))
-    return clusters_of(held)
+def has_cuts(parents: Iterable[Artifact]) -> bool:
+    """Whether any of these artifacts cuts any document."""
+    return any(CUTS in record["objects"] for artifact in parents for record in artifact.shards)
+
+
+def _attributes(store: Store, record: Mapping[str, Any], stage: str, columns: Iterable[str]) -> Any:
+    return shard_table(store, record, f"{stage}.parquet", sorted(columns))
+
+
+def _columns(table: Any, stages: Mapping[str, Any], cuts: Any, min_score: float) -> Columns:
+    import pyarrow.compute as pc
+
+    language = stages["language"]
+    declared = Coded.of(table.column("declared_language"))
+    score = language.column("language_score").to_numpy()
+    known, sure = verdicts.believed(Coded.of(language.column("language")), score, declared, min_score)
+    documents = {name: Coded.of(table.column(name)) for name in ("source", "domain", "licence", "origin")}
+    documents["year"] = Coded.of(pc.utf8_slice_codeunits(table.column("date"), 0, 4))
+    numbers = {
+        name: {column: held.column(column).to_numpy() for column in held.column_names if column != "language"}
+        for name, held in stages.items()
+    }
+    size = table.column("bytes").to_numpy()
+    left = size - cuts.bytes_of(len(size)) if cuts else size
+    return Columns(documents, size, left, numbers, known, sure)
+
+
+def _is_in(column: Any, values: Sequence[str]) -> NDArray[np.bool_]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy(), np.bool_)
+
+
+def _duplicates(dedup: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """(number of the rule among survivors.RULES, the document that stays or -1, the similarity or NaN)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = pc.fill_null(pc.index_in(dedup.column("rule"), value_set=pa.array(survivors.RULES)), 0)
+    of = pc.fill_null(dedup.column("duplicate_of"), -1)
+    jaccard = pc.fill_null(dedup.column("jaccard"), float("nan"))
+    return (kind.to_numpy().astype(np.int64), of.to_numpy().copy(), jaccard.to_numpy().copy())
+
+
+def _ranges(shard: Judged) -> dict[str, list[float]]:
+    """The smallest and the largest value of every column that a rule decides by."""
+    found: dict[str, list[float]] = {}
+    for rule in shard.rules.values():
+        values = shard.columns.stages[rule.stage][rule.column].astype(np.float64)
+        values = values[np.isfinite(values)]
+        if len(values):
+            found[verdicts.label(rule)] = [float(values.min()), float(values.max())]
+    return found

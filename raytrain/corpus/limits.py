@@ -34,14 +34,20 @@ def allowances(held: Mapping[str, int], shares: Mapping[str, float]) -> dict[str
 def thresholds(
     origin: Coded, size: NDArray[np.int64], draws: NDArray[np.uint64], shares: Mapping[str, float]
 ) -> dict[str, int]:
-    """Per origin over its share the draw from which its documents go, so that those below fit the allowance."""
+    """Per origin over its share the draw from which its documents go, so that those below fit the allowance.
+
+    Whole documents leave a little less than is allowed, which makes the whole smaller: repeated until all fit.
+    """
     held = {name: sums[0] for name, sums in origin.sums([size]).items()}
     found: dict[str, int] = {}
-    for name, allowed in allowances(held, shares).items():
-        own = np.flatnonzero(origin.where(lambda value, name=name: (value or "unknown") == name))  # type: ignore[misc]
-        own = own[np.argsort(draws[own], kind="stable")]
-        beyond = own[np.cumsum(size[own]) > allowed]
-        found[name] = int(draws[beyond[0]])
+    while allowed := allowances(held, shares):
+        for name, most in allowed.items():
+            own = np.flatnonzero(origin.where(lambda value, name=name: (value or "unknown") == name))  # type: ignore[misc]
+            own = own[np.argsort(draws[own], kind="stable")]
+            fits = int(np.searchsorted(np.cumsum(size[own]), most, side="right"))
+            if fits < len(own):
+                found[name] = int(draws[own[fits]])
+            held[name] = int(size[own][draws[own] < np.uint64(found[name])].sum())
     return found
 
 

@@ -1,175 +1,223 @@
 """The select step: documents, their attributes and the recipe's rules become the corpus that is trained on.
 
 Two passes over the shards: the first judges by small columns; then survivors are chosen among what passes and the
-split is drawn; the second writes the kept texts and a sample of the rejected ones. The invariant: nothing upstream
-is changed, so another threshold is another corpus at the price of this step.
+split is drawn; the second writes the kept texts, every document's verdict, and samples for people. The invariant:
+nothing upstream is changed, so another threshold is another corpus at the price of this step.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from raytrain.corpus import cuts, histograms, samples
 from raytrain.corpus import judge as judging
 from raytrain.corpus import split as splitting
 from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.attributes import aligned_shards, check_aligned, shard_table
 from raytrain.corpus.dedup import exchange, survivors
 from raytrain.corpus.ingest import DOCUMENTS
-from raytrain.corpus.rules import rules_of
+from raytrain.corpus.rules import Rule, rules_of, stages_needed
 from raytrain.corpus.section import CorpusSection
 from raytrain.errors import UserError
-from raytrain.store import ArtifactWriter, Store
+from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "select"
 KIND = "corpora"
-VERSION = 1
+VERSION = 2
 KEPT = "kept.parquet"
+VERDICTS = "verdicts.parquet"  # one row a document: keep, duplicate_of, and each criterion, true where it fails
 REJECTED = "rejected.parquet"
+BORDERLINE = "borderline.parquet"
 DECISIONS = "decisions.bin"
-SAMPLES_PER_REASON = 3  # rejected documents shown per shard and reason
-SAMPLE_CHARACTERS = 1000
-PARENTS = ("documents", "text", "language", "dedup")
 
 
-def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    """The rules as they are resolved, so that an edited rule file makes another corpus."""
+def config_of(corpus: CorpusSection, forgotten: Sequence[str] = ()) -> dict[str, Any]:
+    """The rules as they are resolved, so that an edited rule file makes another corpus.
+
+    `forgotten`: the ids among these documents that are to be left out.
+    """
     return {
         "languages": corpus.languages.model_dump(mode="json"),
         "rules": [rule.as_dict() for rule in rules_of(corpus)],
         "jaccard": corpus.dedup.jaccard,
+        "limits": corpus.limits.model_dump(mode="json"),
+        "forgotten": sorted(forgotten),
         "split": corpus.split.model_dump(mode="json"),
     }
 
 
 def run(ctx: StepContext) -> StepResult:
-    """Makes a corpus of `documents` by their `text`, `language` and `dedup` attributes."""
-    documents = ctx.parents["documents"]
-    parents = {name: ctx.parents[name] for name in PARENTS}
-    check_aligned(documents, {name: parents[name] for name in PARENTS[1:]})
-    shared = {"store": ctx.store.uri, "config": dict(ctx.config)}
-    records = aligned_shards(parents, len(documents.shards))
-    firsts = [0, *itertools.accumulate(shard["rows"] for shard in documents.shards)]
-    tasks = [
-        {**shared, "prefix": f"{ctx.prefix}/judged", "shard": i, "first": first, "parents": held}
-        for i, (first, held) in enumerate(zip(firsts, records, strict=False))
-    ]
+    """Makes a corpus of `documents` by their `dedup` and whatever attributes the rules ask for."""
+    documents, dedup = ctx.parents["documents"], ctx.parents["dedup"]
+    tasks = judge_tasks(ctx.parents, ctx.config)
+    tasks = [{**task, "prefix": f"{ctx.prefix}/judged"} for task in tasks]
     judged = ctx.map_shards(judging.judge_shard, tasks, "select: judge")
-    decided = judging.duplicates(ctx.store, judged, parents["dedup"], ctx.config["jaccard"])
-    held = judging.clusters(ctx.store, judged, decided)
-    if not held:
-        _refuse_empty(verdicts.add(record["facts"] for record in judged))
-    drawn = splitting.split(held, ctx.config["split"])
-    rows = survivors.decision_rows(decided)
+    settled = judging.settle(*_company(ctx.store, judged), dedup, ctx.config)
+    if not len(settled.clusters):
+        _refuse_empty(verdicts.add(record["facts"]["counts"] for record in judged))
+    shared = {
+        "split": splitting.split(settled.clusters, ctx.config["split"]).as_dict(),
+        "over": settled.over,
+        "edges": histograms.all_edges(record["facts"]["ranges"] for record in judged),
+    }
+    rows = settled.decisions
     key = exchange.commit_rows(ctx.store, f"{ctx.prefix}/decisions", {DECISIONS: rows})[DECISIONS]
-    for task, first, end in zip(tasks, firsts, firsts[1:], strict=False):
-        where = [key, *exchange.slice_of(rows["doc"], first, end)]
-        task |= {"prefix": ctx.prefix, "split": drawn.as_dict(), "decisions": where}
+    for task, shard in zip(tasks, documents.shards, strict=True):
+        where = exchange.slice_of(rows["doc"], task["first"], task["first"] + shard["rows"])
+        task |= {**shared, "prefix": ctx.prefix, "decisions": [key, *where]}
     written = ctx.map_shards(write_shard, tasks, "select: write")
-    facts = _funnel(documents.facts, verdicts.add(record["facts"]["counts"] for record in written))
-    facts["split"] = _split_facts(written)
+    facts = _facts(documents, written, shared["edges"], [Rule.from_dict(held) for held in ctx.config["rules"]])
     kept, held_out = facts["funnel"][-1], facts["split"]["validation"]
     ctx.say(f"kept {kept['documents']} documents, {kept['bytes'] / 1e6:.1f} MB; {held_out['documents']} for validation")
     return StepResult([{**record, "facts": {}} for record in written], facts)
 
 
-def write_shard(task: Task) -> Task:
-    """Writes a shard's kept documents with their split, and a sample of the rejected ones with their reasons."""
-    import pyarrow as pa
+def judge_tasks(parents: Mapping[str, Artifact], config: Mapping[str, Any]) -> list[Task]:
+    """What the judging of each shard needs. Raises a UserError when attributes are of other documents."""
+    documents = parents["documents"]
+    rules = [Rule.from_dict(held) for held in config["rules"]]
+    names = {"dedup", "language", *stages_needed(rules), *parents} - {"documents"}
+    check_aligned(documents, {name: parents[name] for name in sorted(names)})
+    cut = judging.has_cuts(parents.values())
+    firsts = itertools.accumulate((shard["rows"] for shard in documents.shards), initial=0)
+    records = aligned_shards(parents, len(documents.shards))
+    shared = {"store": documents.store.uri, "config": {**config, "cuts": cut}}
+    return [
+        {**shared, "shard": i, "first": first, "parents": held}
+        for i, (first, held) in enumerate(zip(firsts, records, strict=False))
+    ]
 
+
+def write_shard(task: Task) -> Task:
+    """Writes a shard's kept documents with their split, every verdict, and samples of the rejected and the spared."""
     writer = ArtifactWriter(Store(task["store"]), task["prefix"])
     done = writer.record(task["shard"])
     if done is not None:
         return done
     shard = judging.Judged(writer.store, task)
-    shard.decide(exchange.read_rows(writer.store, task["decisions"][0], survivors.DECISION, *task["decisions"][1:]))
+    decided = exchange.read_rows(writer.store, task["decisions"][0], survivors.DECISION, *task["decisions"][1:])
+    shard.decide(decided, task["over"])
     table = shard_table(writer.store, task["parents"]["documents"], DOCUMENTS)
-    kept = np.flatnonzero(shard.verdict.keep)
-    drawn = splitting.Split.from_dict(task["split"])
-    clusters = [shard.dedup["cluster"][i] for i in kept]
-    splits = ["validation" if drawn.holds_out(cluster) else "train" for cluster in clusters]
-    more = {
-        "language": pa.array([shard.verdict.language[i] for i in kept], pa.string()),
-        "cluster": pa.array(clusters, pa.string()),
-        "split": pa.array(splits, pa.string()),
-        "shard": pa.array(np.full(len(kept), task["shard"], np.int64)),
-        "row": pa.array(kept),
+    kept, lost = _kept(table, shard, task)
+    tables = {KEPT: kept, VERDICTS: _verdicts(shard), REJECTED: samples.rejected(table, shard)}
+    tables[BORDERLINE] = samples.borderline(table, shard)
+    objects = {name: writer.put(task["shard"], name, table_bytes(held)) for name, held in tables.items()}
+    stages = {verdicts.label(rule): shard.columns.stages[rule.stage][rule.column] for rule in shard.rules.values()}
+    facts = {
+        "counts": shard.tally(),
+        "split": _split_of(kept),
+        "cuts": lost,
+        "histograms": {name: histograms.counts(stages[name], edges) for name, edges in task["edges"].items()},
     }
-    out = table.drop_columns(["declared_language"]).take(pa.array(kept))
-    for name, column in more.items():
-        out = out.append_column(name, column)
-    objects = {
-        KEPT: writer.put(task["shard"], KEPT, table_bytes(out)),
-        REJECTED: writer.put(task["shard"], REJECTED, table_bytes(_rejected(table, shard))),
-    }
-    sizes = [shard.documents["bytes"][i] for i in kept]
-    sources = [shard.documents["source"][i] for i in kept]
-    split: dict[str, dict[str, list[int]]] = {"train": {}, "validation": {}}
-    for which, source, size in zip(splits, sources, sizes, strict=True):
-        held = split[which].setdefault(source, [0, 0])
-        held[0], held[1] = held[0] + 1, held[1] + size
-    facts = {"counts": verdicts.tally(shard.verdict, shard.documents), "split": split}
-    return writer.commit_shard(task["shard"], objects, len(kept), facts)
+    return writer.commit_shard(task["shard"], objects, kept.num_rows, facts)
 
 
-def _rejected(table: Any, shard: judging.Judged) -> Any:
-    """Per reason the documents whose record_id hashes lowest: a sample that is fair, and the same every time."""
+def _kept(table: Any, shard: judging.Judged, task: Task) -> tuple[Any, dict[str, Any]]:
+    """(the kept documents without what is cut from them, what was cut by reason)."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from xxhash import xxh3_64_intdigest
 
-    order = np.argsort([xxh3_64_intdigest(name.encode()) for name in shard.documents["record_id"]], kind="stable")
-    shown = sorted({int(i) for row in shard.verdict.failed for i in order[row[order]][:SAMPLES_PER_REASON]})
-    rows = pa.array(shown, pa.int64())
-    numbers = [shard.numbers(i) for i in shown]
-    sample = table.select(["record_id", "doc_id", "source", "domain", "licence", "url", "bytes"]).take(rows)
-    text = pc.utf8_slice_codeunits(table.column("text").take(rows), 0, SAMPLE_CHARACTERS)
-    words = [(name, pa.string()) for name in ("rule", "column", "op")]
-    number = pa.struct([*words, ("value", pa.float64()), ("threshold", pa.float64())])
-    for name, column in (
-        ("language", pa.array([shard.verdict.language[i] for i in shown], pa.string())),
-        ("reasons", pa.array([[one["rule"] for one in held] for held in numbers], pa.list_(pa.string()))),
-        ("numbers", pa.array(numbers, pa.list_(number))),
-        ("text", text),
-    ):
-        sample = sample.append_column(name, column)
-    return sample
+    rows = np.flatnonzero(shard.verdict.keep)
+    out = table.drop_columns(["declared_language"]).take(pa.array(rows))
+    size, lost = shard.columns.left[rows], {}
+    own = shard.cuts.among(rows) if shard.cuts else None
+    if own is not None and len(own.row):
+        texts = cuts.apply(out.column("text"), own)
+        blank = np.asarray(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0), np.bool_)
+        if blank.any():  # only now is it seen: what is left of these is white space
+            failed = shard.verdict.failed[shard.verdict.keys.index(verdicts.CUT_AWAY)].copy()
+            failed[rows[blank]] = True
+            shard.verdict = shard.verdict.mark(verdicts.CUT_AWAY, failed)
+            return _kept(table, shard, task)
+        out = out.set_column(0, "text", texts)
+        lost = own.tally()
+    drawn = splitting.Split.from_dict(task["split"])
+    clusters = shard.dedup.column("cluster").take(pa.array(rows))
+    held_out = [drawn.holds_out(cluster) for cluster in clusters.to_pylist()]
+    more = {
+        "language": shard.columns.language.take(rows),
+        "cluster": clusters,
+        "split": pc.if_else(pa.array(held_out, pa.bool_()), "validation", "train"),
+        "shard": pa.array(np.full(len(rows), task["shard"], np.int64)),
+        "row": pa.array(rows),
+        "bin": pa.array(np.zeros(len(rows), np.int64)),
+        "cut_bytes": pa.array(shard.columns.bytes[rows] - size),
+    }
+    out = out.set_column(out.column_names.index("bytes"), "bytes", pa.array(size))
+    for name, column in more.items():
+        out = out.append_column(name, column)
+    return out, lost
 
 
-def _funnel(ingest: Mapping[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
-    """The counts with the steps before annotation put in front, and `kept` at the end."""
+def _verdicts(shard: judging.Judged) -> Any:
+    import pyarrow as pa
+
+    columns = {"keep": shard.verdict.keep, "duplicate_of": pa.array(shard.of, mask=shard.of < 0)}
+    columns["jaccard"] = pa.array(shard.jaccard, mask=np.isnan(shard.jaccard))
+    return pa.table(columns | dict(zip(shard.verdict.keys, shard.verdict.failed, strict=True)))
+
+
+def _split_of(kept: Any) -> dict[str, dict[str, list[int]]]:
+    """By split and source the documents and bytes that are kept."""
+    split: dict[str, dict[str, list[int]]] = {"train": {}, "validation": {}}
+    held = kept.select(["split", "source", "bytes"]).group_by(["split", "source"], use_threads=False)
+    for row in held.aggregate([("bytes", "count"), ("bytes", "sum")]).to_pylist():
+        split[row["split"]][row["source"]] = [row["bytes_count"], row["bytes_sum"]]
+    return split
+
+
+def _company(store: Store, judged: Sequence[Mapping[str, Any]]) -> tuple[Iterable[Any], Iterable[Any]]:
+    passed = (shard_table(store, record, judging.PASSED) for record in judged)
+    return passed, (shard_table(store, record, judging.GROUPED) for record in judged)
+
+
+def _facts(
+    documents: Artifact, written: Sequence[Mapping[str, Any]], edges: Mapping[str, list[float]], rules: Sequence[Rule]
+) -> dict[str, Any]:
+    """The counts of all shards with the steps before annotation put in front, and `kept` at the end."""
+    ingest, held = documents.facts, [record["facts"] for record in written]
+    counts = verdicts.add(facts["counts"] for facts in held)
     aside = sum(ingest["quarantined"].values())
     start = [
         {"step": "read", "documents": ingest["documents"] + aside, "bytes": ingest["read_bytes"]},
         {"step": "normalised", "documents": ingest["documents"], "bytes": ingest["bytes"]},
     ]
-    end = {**counts["funnel"][-1], "step": "kept"}
+    split = _split_facts(held)
+    end = {name: split["train"][name] + split["validation"][name] for name in ("documents", "bytes")}
+    lost: dict[str, Counter[str]] = {}
+    for facts in held:
+        for reason, numbers in facts["cuts"].items():
+            lost.setdefault(reason, Counter()).update(numbers)
     return {
         **counts,
-        "funnel": [*start, *counts["funnel"], end],
+        "funnel": [*start, *counts["funnel"], {"step": "kept", **end}],
+        "split": split,
+        "cuts": {reason: dict(lost[reason]) for reason in sorted(lost)},
+        "histograms": histograms.drawn(rules, edges, [facts["histograms"] for facts in held]),
         "quarantined": ingest["quarantined"],
         "repaired": ingest["repaired"],
     }
 
 
-def _split_facts(written: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
+def _split_facts(held: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for which in ("train", "validation"):
         documents: Counter[str] = Counter()
         size: Counter[str] = Counter()
-        for record in written:
-            for source, (many, large) in record["facts"]["split"][which].items():
+        for facts in held:
+            for source, (many, large) in facts["split"][which].items():
                 documents[source] += many
                 size[source] += large
         sources = {name: {"documents": documents[name], "bytes": size[name]} for name in sorted(documents)}
-        facts[which] = {"documents": documents.total(), "bytes": size.total(), "sources": sources}
-    return facts
+        found[which] = {"documents": documents.total(), "bytes": size.total(), "sources": sources}
+    return found
 
 
 def _refuse_empty(counts: Mapping[str, Any]) -> None:

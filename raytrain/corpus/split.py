@@ -7,10 +7,13 @@ document has a verified near-duplicate in training.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from raytrain.errors import UserError
 
@@ -37,14 +40,21 @@ class Split:
         return cls(held["below"], frozenset(held["also"]), frozenset(held["never"]))
 
 
-@dataclass
-class Cluster:
-    """What a cluster holds of the documents that are kept."""
+@dataclass(frozen=True)
+class Clusters:
+    """What each cluster holds of the documents that are kept: arrays in the order of `ids`, which are sorted."""
 
-    id: str
-    documents: int = 0
-    bytes: int = 0
-    sources: set[str] = field(default_factory=set)
+    ids: Any
+    documents: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    source_of: NDArray[np.int64]
+    """[pairs, 2]: which cluster has anything of which source, as numbers, by source."""
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def draws(self) -> NDArray[np.float64]:
+        return np.array([draw(name) for name in self.ids.to_pylist()], np.float64)
 
 
 def draw(cluster: str) -> float:
@@ -54,18 +64,24 @@ def draw(cluster: str) -> float:
     return float(xxh3_64_intdigest((SALT + cluster).encode()) / 2**64)
 
 
-def clusters_of(documents: Iterable[tuple[str, str, int]]) -> list[Cluster]:
-    """Clusters by id of kept documents given as (cluster, source, bytes)."""
-    held: dict[str, Cluster] = {}
-    for cluster, source, size in documents:
-        found = held.setdefault(cluster, Cluster(cluster))
-        found.documents += 1
-        found.bytes += size
-        found.sources.add(source)
-    return [held[name] for name in sorted(held)]
+def clusters_of(documents: Any) -> Clusters:
+    """The clusters of kept documents, given as a table with the columns cluster, source and bytes."""
+    import pyarrow.compute as pc
+
+    grouped = documents.group_by("cluster", use_threads=False)
+    held = grouped.aggregate([("bytes", "count"), ("bytes", "sum")]).sort_by("cluster").combine_chunks()
+    ids = held.column("cluster").combine_chunks()
+    pairs = documents.group_by(["source", "cluster"], use_threads=False).aggregate([])
+    pairs = pairs.sort_by([("source", "ascending"), ("cluster", "ascending")])
+    numbers = [
+        pc.index_in(pairs.column(name), value_set=values).to_numpy().astype(np.int64)
+        for name, values in (("cluster", ids), ("source", pc.unique(pairs.column("source"))))
+    ]
+    documents, size = (held.column(name).to_numpy().astype(np.int64) for name in ("bytes_count", "bytes_sum"))
+    return Clusters(ids, documents, size, np.stack(numbers, axis=1))
 
 
-def split(clusters: list[Cluster], options: Mapping[str, Any]) -> Split:
+def split(clusters: Clusters, options: Mapping[str, Any]) -> Split:
     """Which clusters to hold out. `options`: a dumped SplitSection.
 
     Those that draw less than validation_fraction; the lowest draw of each source that is left without one and has
@@ -77,30 +93,30 @@ def split(clusters: list[Cluster], options: Mapping[str, Any]) -> Split:
     least_documents, least_bytes = options["min_validation_documents"], options["min_validation_bytes"]
     if not fraction and not least_documents and not least_bytes:
         return Split(0.0)
-    total = sum(cluster.bytes for cluster in clusters)
-    limit = max(fraction, 0.01) * total
-    order = sorted(clusters, key=lambda cluster: (cluster.bytes > limit, draw(cluster.id), cluster.id))
-    chosen = {c.id: c for c in order if c.bytes <= limit and draw(c.id) < fraction}
-    by_source: dict[str, list[Cluster]] = defaultdict(list)
-    for cluster in order:
-        for source in cluster.sources:
-            by_source[source].append(cluster)
-    for _, own in sorted(by_source.items()):
-        if len(own) > 1 and not any(cluster.id in chosen for cluster in own):
-            chosen[own[0].id] = own[0]
-    documents, size = (sum(getattr(c, name) for c in chosen.values()) for name in ("documents", "bytes"))
-    for cluster in order:
-        if documents >= least_documents and size >= least_bytes:
-            break
-        if cluster.id not in chosen:
-            chosen[cluster.id] = cluster
-            documents, size = documents + cluster.documents, size + cluster.bytes
-    if size > MOST * total or len(chosen) == len(clusters):
+    total, draws = int(clusters.bytes.sum()), clusters.draws()
+    big = clusters.bytes > max(fraction, 0.01) * total
+    order = np.lexsort((draws, big))  # stable: of equal draws the smaller id comes first
+    chosen = ~big & (draws < fraction)
+    _represent(chosen, clusters.source_of, np.argsort(order))
+    rest = order[~chosen[order]]
+    documents = clusters.documents[chosen].sum() + np.cumsum(clusters.documents[rest]) - clusters.documents[rest]
+    size = clusters.bytes[chosen].sum() + np.cumsum(clusters.bytes[rest]) - clusters.bytes[rest]
+    chosen[rest[(documents < least_documents) | (size < least_bytes)]] = True
+    size = int(clusters.bytes[chosen].sum())
+    if size > MOST * total or chosen.all():
         raise UserError(
             f"corpus.split: {least_documents} documents and {least_bytes} bytes for validation, or {fraction:g} of the "
-            f"whole, would take {size} of the {total} bytes in the {sum(c.documents for c in clusters)} documents that "
+            f"whole, would take {size} of the {total} bytes in the {clusters.documents.sum()} documents that "
             "are kept, more than 30 %; lower min_validation_documents and min_validation_bytes, or add text"
         )
-    also = frozenset(name for name in chosen if draw(name) >= fraction)
-    never = frozenset(c.id for c in order if c.id not in chosen and draw(c.id) < fraction)
-    return Split(fraction, also, never)
+    also, never = chosen & (draws >= fraction), ~chosen & (draws < fraction)
+    return Split(fraction, *(frozenset(clusters.ids.filter(names).to_pylist()) for names in (also, never)))
+
+
+def _represent(chosen: NDArray[np.bool_], source_of: NDArray[np.int64], place: NDArray[np.int64]) -> None:
+    """Chooses the first cluster of every source that has none chosen yet and another one to train on."""
+    bounds = np.flatnonzero(np.diff(source_of[:, 1], prepend=-1, append=-1))
+    for first, end in itertools.pairwise(bounds):
+        own = source_of[first:end, 0]
+        if len(own) > 1 and not chosen[own].any():
+            chosen[own[place[own].argmin()]] = True

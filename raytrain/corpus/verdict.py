@@ -9,16 +9,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.corpus.rules import Rule, failures
+from raytrain.corpus.coded import Coded
+from raytrain.corpus.dedup.survivors import RULES
+from raytrain.corpus.rules import Rule
 
-GROUPS = ("source", "domain", "licence", "origin", "language")
+GROUPS = ("source", "domain", "licence", "origin", "year", "language")
 MOST_GROUPS = 200  # of a kind that a report names
-LANGUAGE, EXACT, NEAR = "language", "exact duplicates", "near duplicates"
+FORGOTTEN, LANGUAGE, SHARE, CUT_AWAY = "forgotten", "language", "limits.max_share", "cut away"
+DUPLICATES = {rule: f"{rule} duplicates" for rule in RULES if rule}
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is known of a shard's documents: by column, by stage and column, and the language that is believed."""
+
+    documents: Mapping[str, Coded]
+    """Those of GROUPS but language."""
+    bytes: NDArray[np.int64]
+    left: NDArray[np.int64]
+    """Bytes that cuts leave of each."""
+    stages: Mapping[str, Mapping[str, NDArray[Any]]]
+    language: Coded
+    sure: Mask
+    """Where the language is known: the identification is sure, or the source says it."""
 
 
 @dataclass(frozen=True)
@@ -27,75 +48,91 @@ class Verdict:
 
     steps: tuple[str, ...]
     keys: tuple[str, ...]
-    failed: NDArray[np.bool_]
-    language: list[str]
+    failed: Mask
 
     @property
-    def keep(self) -> NDArray[np.bool_]:
+    def keep(self) -> Mask:
         return np.asarray(~self.failed.any(axis=0), np.bool_)
 
     @property
-    def passes(self) -> NDArray[np.bool_]:
-        """Fails no criterion but, perhaps, those of duplicates."""
-        return np.asarray(~self.failed[:-2].any(axis=0), np.bool_)
+    def passes(self) -> Mask:
+        """Fails no criterion that a document is judged by alone: none from the duplicates on."""
+        alone = min(self.keys.index(key) for key in DUPLICATES.values())
+        return np.asarray(~self.failed[:alone].any(axis=0), np.bool_)
 
-    def with_duplicates(self, kinds: Sequence[str | None]) -> Verdict:
-        """The verdict with other duplicates; `kinds` is exact, near or None for each document."""
-        rows = [np.array([found == kind for found in kinds], np.bool_) for kind in ("exact", "near")]
-        return replace(self, failed=np.stack([*self.failed[:-2], *rows]))
+    def mark(self, key: str, failed: Mask) -> Verdict:
+        """The verdict with another answer to one criterion."""
+        rows = self.failed.copy()
+        rows[self.keys.index(key)] = failed
+        return replace(self, failed=rows)
+
+    def with_duplicates(self, kinds: NDArray[np.int64]) -> Verdict:
+        """The verdict with other duplicates; `kinds` numbers each document's rule among survivors.RULES."""
+        found = self
+        for rule, key in DUPLICATES.items():
+            found = found.mark(key, kinds == RULES.index(rule))
+        return found
 
 
-def judge(
-    documents: Mapping[str, Sequence[Any]],
-    text: Mapping[str, NDArray[Any]],
-    language: Mapping[str, Sequence[Any]],
-    rules: Sequence[Rule],
-    languages: Mapping[str, Any],
-) -> Verdict:
-    """Judges documents by columns, of which `documents` has declared_language; none is a duplicate yet.
+def believed(found: Coded, score: NDArray[Any], declared: Coded, min_score: float) -> tuple[Coded, Mask]:
+    """(language of each document, whether it is known): the identification decides where it is sure."""
+    sure = np.asarray(score >= min_score, np.bool_)
+    says = declared.where(lambda code: code is not None)
+    return found.unless(sure | ~says, declared), sure | says
 
-    The identification decides the language where it is sure (min_score), else what the source declares.
+
+def judge(columns: Columns, config: Mapping[str, Any], rules: Sequence[Rule], forgotten: Mask) -> Verdict:
+    """Judges documents by their columns under select's `config`; none is a duplicate, or over a share, yet."""
+    criteria: list[tuple[str, str, Mask]] = []
+    none = np.zeros(len(columns.bytes), np.bool_)
+    if config["forgotten"]:
+        criteria.append((FORGOTTEN, FORGOTTEN, forgotten))
+    if allowed := config["languages"]["allowed"]:
+        foreign = ~(columns.sure & columns.language.where(lambda code: code in allowed))
+        criteria.append((LANGUAGE, LANGUAGE, foreign))
+    criteria += [("limits", f"limits.{name}", failed) for name, failed in _refused(columns, config["limits"])]
+    for rule in rules:
+        failed = ~rule.keeps(columns.stages[rule.stage][rule.column])
+        if rule.languages:
+            failed &= columns.language.where(lambda code, rule=rule: code in rule.languages)  # type: ignore[misc]
+        criteria.append((rule.set, rule.key, failed))
+    if config["cuts"]:
+        criteria.append((CUT_AWAY, CUT_AWAY, columns.left == 0))
+    criteria += [(key, key, none) for key in DUPLICATES.values()]
+    if config["limits"]["max_share"]:
+        criteria.append(("shares", SHARE, none))
+    steps, keys, rows = zip(*criteria, strict=True)
+    return Verdict(steps, keys, np.stack(rows))
+
+
+def tally(verdict: Verdict, columns: Columns) -> dict[str, Any]:
+    """Counts of a shard: the funnel after each step, reasons (any failing, and sole), groups before and after.
+
+    Bytes are those of whole documents up to the step that cuts, and in reasons; from there on those that are left.
     """
-    declared = documents["declared_language"]
-    known = [
-        code if score >= languages["min_score"] or not says else says
-        for code, score, says in zip(language["language"], language["language_score"], declared, strict=True)
-    ]
-    steps: list[str] = []
-    keys: list[str] = []
-    rows: list[NDArray[np.bool_]] = []
-    if languages["allowed"]:
-        sure = np.array(language["language_score"], np.float64) >= languages["min_score"]
-        sure |= np.array([says is not None for says in declared], np.bool_)
-        allowed = np.array([code in languages["allowed"] for code in known], np.bool_)
-        steps, keys, rows = [LANGUAGE], [LANGUAGE], [~(sure & allowed)]
-    failed = failures(rules, text, known)
-    steps += [rule.set for rule in rules] + [EXACT, NEAR]
-    keys += [rule.key for rule in rules] + [EXACT, NEAR]
-    none = np.zeros((2, len(known)), np.bool_)
-    return Verdict(tuple(steps), tuple(keys), np.stack([*rows, *failed, *none]), known)
-
-
-def tally(verdict: Verdict, documents: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Counts of a shard: the funnel after each step, reasons (any failing, and sole), groups before and after."""
-    size = np.array(documents["bytes"], np.int64)
-    funnel, left = [], np.ones(len(size), np.bool_)
+    size = volume = columns.bytes
+    funnel, stay = [], np.ones(len(size), np.bool_)
     for step in dict.fromkeys(verdict.steps):
         own = [i for i, name in enumerate(verdict.steps) if name == step]
-        left &= ~verdict.failed[own].any(axis=0)
-        funnel.append({"step": step, "documents": int(left.sum()), "bytes": int(size[left].sum())})
+        stay &= ~verdict.failed[own].any(axis=0)
+        volume = columns.left if step == CUT_AWAY else volume
+        funnel.append({"step": step, "documents": int(stay.sum()), "bytes": int(volume[stay].sum())})
     alone = verdict.failed.sum(axis=0) == 1
+    names = ("documents", "bytes", "sole_documents", "sole_bytes")
+    weights = np.stack([np.ones_like(size), size, alone, size * alone]).astype(np.int64)
+    counts = verdict.failed.astype(np.float64) @ weights.T.astype(np.float64)  # exact below 2^53
     reasons = {
-        key: {
-            "documents": int(row.sum()),
-            "bytes": int(size[row].sum()),
-            "sole_documents": int((row & alone).sum()),
-            "sole_bytes": int(size[row & alone].sum()),
-        }
-        for key, row in zip(verdict.keys, verdict.failed, strict=True)
+        key: dict(zip(names, row, strict=True))
+        for key, row in zip(verdict.keys, counts.astype(np.int64).tolist(), strict=True)
     }
-    columns = {**{name: documents[name] for name in GROUPS if name != "language"}, "language": verdict.language}
-    return {"funnel": funnel, "reasons": reasons, "groups": {n: _group(c, size, left) for n, c in columns.items()}}
+    grouped = {**columns.documents, "language": columns.language}
+    sums = ("documents_before", "bytes_before", "documents", "bytes")
+    weigh = [np.ones_like(size), size, stay.astype(np.int64), columns.left * stay]
+    groups = {
+        name: {value: dict(zip(sums, held, strict=True)) for value, held in grouped[name].sums(weigh).items()}
+        for name in GROUPS
+    }
+    return {"funnel": funnel, "reasons": reasons, "groups": groups}
 
 
 def add(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -120,41 +157,43 @@ def add(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def numbers(
-    verdict: Verdict,
-    document: int,
-    rules: Mapping[str, Rule],
-    text: Mapping[str, NDArray[Any]],
-    language: Mapping[str, Sequence[Any]],
-    dedup: Mapping[str, Sequence[Any]],
-    config: Mapping[str, Any],
+    verdict: Verdict, document: int, rules: Mapping[str, Rule], columns: Columns, other: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Why a document went: per failed criterion the number that decided and what was asked of it."""
+    """Why a document went: per failed criterion the number that decided and what was asked of it.
+
+    `other` says, by criterion, (column, value, op, threshold) of those that are no rules.
+    """
     found = []
     for key, failed in zip(verdict.keys, verdict.failed[:, document], strict=True):
-        if not failed:
-            continue
-        if key in rules:
-            rule = rules[key]
-            row = (rule.column, float(text[rule.column][document]), rule.op, rule.threshold)
-        elif key == LANGUAGE:
-            score = float(language["language_score"][document])
-            row = (f"score of {verdict.language[document]}", score, ">=", config["languages"]["min_score"])
-        else:
-            other, similarity = dedup["duplicate_of"][document], float(dedup["jaccard"][document])
-            row = (f"jaccard with document {other}", similarity, "<", config["jaccard"])
-        found.append(dict(zip(("rule", "column", "value", "op", "threshold"), (key, *row), strict=True)))
+        if failed:
+            row = number(rules[key], columns, document) if key in rules else other[key]
+            found.append(dict(zip(("rule", "column", "value", "op", "threshold"), (key, *row), strict=True)))
     return found
 
 
-def _group(values: Sequence[Any], size: NDArray[np.int64], kept: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    names, which = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
-    columns = {
-        "documents_before": np.bincount(which, minlength=len(names)),
-        "bytes_before": np.bincount(which, size, len(names)),
-        "documents": np.bincount(which, kept, len(names)),
-        "bytes": np.bincount(which, size * kept, len(names)),
-    }
-    return {str(name): {column: int(held[i]) for column, held in columns.items()} for i, name in enumerate(names)}
+def number(rule: Rule, columns: Columns, document: int) -> tuple[str, float, str, float]:
+    """(column, value, op, threshold) of a rule and a document."""
+    return label(rule), float(columns.stages[rule.stage][rule.column][document]), rule.op, rule.threshold
+
+
+def label(rule: Rule) -> str:
+    """What a report calls a rule's column: bare for the text stage, as in the rule itself."""
+    return rule.column if rule.stage == "text" else f"{rule.stage}.{rule.column}"
+
+
+def _refused(columns: Columns, limits: Mapping[str, Any]) -> Iterable[tuple[str, Mask]]:
+    """What is asked of every record by itself: values that are refused, licences that are allowed."""
+    for name, refused in sorted(limits["refuse"].items()):
+        yield name, columns.documents[name].where(lambda value, refused=refused: value in refused)  # type: ignore[misc]
+    allow, deny = limits["licences"]["allow"], limits["licences"]["deny"]
+    if allow or deny:
+
+        def bad(licence: str | None) -> bool:
+            name = licence or "unknown"
+            fits = [any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in (allow, deny)]
+            return fits[1] or (bool(allow) and not fits[0])
+
+        yield "licences", columns.documents["licence"].where(bad)
 
 
 def _largest(values: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:

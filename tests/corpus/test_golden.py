@@ -34,7 +34,7 @@ GOLDEN = {
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (1, "c7d175f9b5c9671e"),
     "dedup": (1, "0fe27788166ce68b"),
-    "select": (1, "d735643325f16c32"),
+    "select": (2, "964549b925090d1c"),
 }
 
 
