@@ -9,28 +9,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from raytrain.config import Section
 from raytrain.corpus import normalise as normal
 from raytrain.corpus.inventory import SourceFile
-from raytrain.corpus.readers import Broken, Raw, read
-from raytrain.corpus.section import ORIGINS, CorpusSection, Source
+from raytrain.corpus.kernels.buffers import Bytes, Offsets, text_buffers
+from raytrain.corpus.readers import OWN_FIELDS, START_BYTES, Broken, Raw, Records, read, records_of, texts_array
+from raytrain.corpus.section import ORIGINS, VERIFICATIONS, CorpusSection, Source
+from raytrain.corpus.streams import BLOCK
 from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
-from raytrain.store.artifact import table_bytes
+from raytrain.store.artifact import TableBytes, table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
 from raytrain.store.uri import filesystem
 
 NAME = "ingest"
 KIND = "documents"
-VERSION = 2
+VERSION = 3
 DOCUMENTS = "documents.parquet"
 INDEX = "index.parquet"  # the same rows without the text: most steps need no more
 QUARANTINE = "quarantine.parquet"
 LISTED_PER_UNIT = 1000  # quarantine entries that are listed; all are counted
 # Per source: files and their bytes, bytes of text before and documents and bytes after normalising, repaired texts.
 COUNTED = ("files", "raw_bytes", "read_bytes", "documents", "bytes", "repaired")
+# What a source gives where a record says nothing itself, and what it may say where that is a choice.
+GIVEN = ("domain", "licence", "origin", "verification", "language")
+CHOICES = {"origin": ORIGINS, "verification": VERIFICATIONS}
+RECORDS_AT_ONCE = 8192  # single records gathered for one pass of the kernels
 NULLABLE = ("date", "url", "id", "declared_language")
 
 
@@ -89,30 +99,58 @@ def ingest_unit(task: Task) -> Task:
     if done is not None:
         return done
     unit = _Unit(task)
-    objects: dict[str, dict[str, Any]] = {}
-    parts: list[dict[str, Any]] = []
-
-    def write(rows: list[dict[str, Any]]) -> None:
-        table = _documents_table(rows)
-        names = {name: name.replace(".", f"-{len(parts):03d}.") for name in (DOCUMENTS, INDEX)}
-        for name, held in ((DOCUMENTS, table), (INDEX, table.drop_columns(["text"]))):
-            objects[names[name]] = writer.put(task["unit"], names[name], table_bytes(held))
-        parts.append({"objects": names, "rows": len(rows), "bytes": sum(row["bytes"] for row in rows)})
-
-    held: list[dict[str, Any]] = []
-    size = 0
-    for row in unit.rows():
-        held.append(row)
-        size += row["bytes"]
-        if size >= task["config"]["target_shard_bytes"]:
-            write(held)
-            held, size = [], 0
-    if held or not parts:
-        write(held)
+    parts = _Parts(writer, task["unit"], task["config"]["target_shard_bytes"])
+    for documents in unit.documents():
+        parts.add(documents)
+    held = parts.finish()
+    objects = parts.objects
     if unit.listed:
         objects[QUARANTINE] = writer.put(task["unit"], QUARANTINE, table_bytes(_quarantine_table(unit.listed)))
-    facts = {"parts": parts, "sources": unit.counts}
-    return writer.commit_shard(task["unit"], objects, sum(part["rows"] for part in parts), facts)
+    facts = {"parts": held, "sources": unit.counts}
+    return writer.commit_shard(task["unit"], objects, sum(part["rows"] for part in held), facts)
+
+
+class _Parts:
+    """Cuts a unit's documents into parts behind the document that reaches the target, and puts each in the store."""
+
+    def __init__(self, writer: ArtifactWriter, unit: int, target: int) -> None:
+        self.writer, self.unit, self.target = writer, unit, target
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.parts: list[dict[str, Any]] = []
+        self._begin()
+
+    def add(self, documents: Any) -> None:
+        while documents.num_rows:
+            sizes = np.cumsum(documents["bytes"].to_numpy())
+            rows = int(np.searchsorted(sizes, self.target - self.bytes)) + 1
+            taken, documents = documents.slice(0, rows), documents.slice(rows)
+            self.rows += taken.num_rows
+            self.bytes += int(sizes[taken.num_rows - 1])
+            self.documents.add(taken)
+            self.index.append(taken.drop_columns(["text"]))
+            if self.bytes >= self.target:
+                self._put()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """The parts, of which there is at least one."""
+        if self.rows or not self.parts:
+            self._put()
+        return self.parts
+
+    def _begin(self) -> None:
+        self.rows = self.bytes = 0
+        self.documents = TableBytes(documents_schema())
+        self.index: list[Any] = [documents_schema().empty_table().drop_columns(["text"])]
+
+    def _put(self) -> None:
+        import pyarrow as pa
+
+        names = {name: name.replace(".", f"-{len(self.parts):03d}.") for name in (DOCUMENTS, INDEX)}
+        data = {DOCUMENTS: self.documents.finish(), INDEX: table_bytes(pa.concat_tables(self.index))}
+        for name, unique in names.items():
+            self.objects[unique] = self.writer.put(self.unit, unique, data[name])
+        self.parts.append({"objects": names, "rows": self.rows, "bytes": self.bytes})
+        self._begin()
 
 
 def shards_of(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -135,80 +173,144 @@ class _Unit:
         self.files = task["files"]
         self.sources = task["sources"]
         self.config = task["config"]
-        self.listed: list[dict[str, Any]] = []
+        self.listed: list[tuple[int, dict[str, Any]]] = []  # beside the number of its file
         self.counts: dict[str, dict[str, Any]] = {}
-
-    def rows(self) -> Iterator[dict[str, Any]]:
         for file in self.files:
-            source = self.sources[file["source"]]
-            counts = self.counts.setdefault(
-                file["source"],
-                dict.fromkeys(COUNTED, 0) | {"quarantined": {}},
-            )
+            counts = self.counts.setdefault(file["source"], dict.fromkeys(COUNTED, 0) | {"quarantined": {}})
             counts["files"] += 1
             counts["raw_bytes"] += file["bytes"]
+        self._names = list(self.counts)
+        self._source_of = np.array([self._names.index(file["source"]) for file in self.files])
+        self._given = _by_file(self.files, self.sources)
+
+    def documents(self) -> Iterator[Any]:
+        """Tables of documents_schema in the order of the files."""
+        for records, files in self._records():
+            yield self._documents(records, files)
+
+    def _records(self) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """What the readers found in columns, and the number of each record's file; single records are gathered."""
+        held: list[Raw] = []
+        of: list[int] = []
+        size = 0
+        for number, file in enumerate(self.files):
             with _open(file) as handle:
-                limit = self.config["max_document_bytes"]
-                for found in read(handle, file["path"], file["format"], source["text_field"], limit):
-                    row = self._row(file, source, found, counts)
-                    if row is not None:
-                        yield row
+                field, limit = self.sources[file["source"]]["text_field"], self.config["max_document_bytes"]
+                for found in read(handle, file["path"], file["format"], field, limit):
+                    if isinstance(found, Broken):
+                        self._set_aside(number, found)
+                        continue
+                    if isinstance(found, Raw):
+                        held.append(found)
+                        of.append(number)
+                        size += len(found.text)
+                    if held and (isinstance(found, Records) or size >= BLOCK or len(held) == RECORDS_AT_ONCE):
+                        yield records_of(held).table, np.array(of)
+                        held, of, size = [], [], 0
+                    if isinstance(found, Records):
+                        yield found.table, np.full(found.table.num_rows, number)
+        if held:
+            yield records_of(held).table, np.array(of)
 
-    def _row(
-        self, file: dict[str, Any], source: dict[str, Any], found: Raw | Broken, counts: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        from xxhash import xxh3_128_hexdigest
+    def _documents(self, records: Any, files: NDArray[np.int64]) -> Any:
+        """Records as documents: too long and empty ones set aside, every other in normal form with its identity."""
+        data, offsets = text_buffers(records["text"])
+        sizes = np.diff(offsets)
+        self._count("read_bytes", files, sizes)
+        longest = self.config["max_document_bytes"]
+        fits = sizes <= longest
+        for row in np.flatnonzero(~fits).tolist():
+            detail = f"{sizes[row]} bytes of text, max_document_bytes is {longest}"
+            self._set_aside(files[row], Broken(_record(records, row), "oversize", detail, _start(data, offsets, row)))
+        if not fits.all():
+            records, files = records.filter(fits), files[fits]
+            data, offsets = text_buffers(records["text"])
+        texts, ends, repaired = normal.normalise_column(data, offsets, self.config["normalise"])
+        full = ends[1:] > ends[:-1]
+        for row in np.flatnonzero(~full).tolist():
+            start = _start(data, offsets, row)
+            self._set_aside(files[row], Broken(_record(records, row), "empty", "no text is left", start))
+        if not full.all():
+            records, files, repaired = records.filter(full), files[full], repaired[full]
+            ends = np.concatenate(([0], ends[1:][full]))
+        sizes = np.diff(ends)
+        for name, numbers in (("documents", np.ones_like(sizes)), ("bytes", sizes), ("repaired", repaired)):
+            self._count(name, files, numbers)
+        return self._table(records, files, texts, ends)
 
-        if isinstance(found, Broken):
-            self._set_aside(file, found, counts)
-            return None
-        raw = found.text.encode("utf-8")
-        counts["read_bytes"] += len(raw)
-        if len(raw) > self.config["max_document_bytes"]:
-            detail = f"{len(raw)} bytes of text, max_document_bytes is {self.config['max_document_bytes']}"
-            self._set_aside(file, Broken(found.record, "oversize", detail, raw[:80]), counts)
-            return None
-        text, repaired = normal.normalise(found.text, self.config["normalise"])
-        if not text:
-            self._set_aside(file, Broken(found.record, "empty", "no text is left", raw[:80]), counts)
-            return None
-        data = text.encode("utf-8")
-        counts["documents"] += 1
-        counts["bytes"] += len(data)
-        counts["repaired"] += repaired
-        origin = found.fields.get("origin")
-        return {
-            "text": text,
-            "doc_id": xxh3_128_hexdigest(data),
-            "record_id": f"{file['source']}/{file['path']}/{found.record}",
-            "source": file["source"],
-            "domain": found.fields.get("domain", source["domain"]),
-            "licence": found.fields.get("licence", source["licence"]),
-            "origin": origin if origin in ORIGINS else source["origin"],
-            "date": found.fields.get("date"),
-            "url": found.fields.get("url"),
-            "id": found.fields.get("id"),
-            "declared_language": source["language"],
-            "file": file["path"],
-            "record": found.record,
-            "bytes": len(data),
+    def _table(self, records: Any, files: NDArray[np.int64], texts: Bytes, ends: Offsets) -> Any:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        given = {column: values.take(pa.array(files)) for column, values in self._given.items()}
+        columns = {
+            "text": texts_array(texts, ends),
+            "doc_id": doc_ids(texts, ends),
+            "record_id": pc.binary_join_element_wise(given.pop("place"), records["record"].cast(pa.string()), ""),
+            "declared_language": given.pop("language"),
+            "record": records["record"],
+            "bytes": np.diff(ends),
+            **given,
         }
+        for name in set(OWN_FIELDS) & set(records.column_names):
+            own = records[name]
+            if name in CHOICES:
+                own = pc.if_else(pc.is_in(own, pa.array(CHOICES[name])), own, None)
+            columns[name] = pc.coalesce(own, given[name]) if name in given else own
+        schema = documents_schema()
+        for name in set(schema.names) - set(columns):
+            columns[name] = pa.nulls(records.num_rows, pa.string())
+        return pa.table([columns[name] for name in schema.names], schema=schema)
 
-    def _set_aside(self, file: dict[str, Any], broken: Broken, counts: dict[str, Any]) -> None:
-        quarantined = counts["quarantined"]
+    def _count(self, name: str, files: NDArray[np.int64], numbers: NDArray[Any]) -> None:
+        sums = np.zeros(len(self._names), np.int64)
+        np.add.at(sums, self._source_of[files], numbers)
+        for source, number in zip(self._names, sums, strict=True):
+            self.counts[source][name] += int(number)
+
+    def _set_aside(self, number: int, broken: Broken) -> None:
+        file = self.files[number]
+        quarantined = self.counts[file["source"]]["quarantined"]
         quarantined[broken.reason] = quarantined.get(broken.reason, 0) + broken.count
         if len(self.listed) < LISTED_PER_UNIT:
-            self.listed.append(
-                {
-                    "source": file["source"],
-                    "file": file["path"],
-                    "record": broken.record,
-                    "reason": broken.reason,
-                    "detail": broken.detail,
-                    "start": broken.start.decode("utf-8", "backslashreplace"),
-                    "count": broken.count,
-                }
-            )
+            entry = {
+                "source": file["source"],
+                "file": file["path"],
+                "record": broken.record,
+                "reason": broken.reason,
+                "detail": broken.detail,
+                "start": broken.start.decode("utf-8", "backslashreplace"),
+                "count": broken.count,
+            }
+            self.listed.append((int(number), entry))
+
+
+def _by_file(files: Sequence[dict[str, Any]], sources: Mapping[str, Any]) -> dict[str, Any]:
+    """What is the same for all records of a file: a column each, a row for each file."""
+    import pyarrow as pa
+
+    columns = {name: [sources[file["source"]][name] for file in files] for name in GIVEN}
+    columns["source"] = [file["source"] for file in files]
+    columns["file"] = [file["path"] for file in files]
+    columns["place"] = [f"{file['source']}/{file['path']}/" for file in files]
+    return {name: pa.array(values, pa.string()) for name, values in columns.items()}
+
+
+def doc_ids(texts: Bytes, ends: Offsets) -> Any:
+    """The identities of texts that lie end to end: XXH3-128 of their UTF-8, in hex."""
+    import pyarrow as pa
+    from xxhash import xxh3_128_hexdigest
+
+    held = memoryview(texts)  # type: ignore[arg-type]
+    return pa.array([xxh3_128_hexdigest(held[a:b]) for a, b in pairwise(ends.tolist())], pa.string())
+
+
+def _record(records: Any, row: int) -> int:
+    return int(records["record"][int(row)].as_py())
+
+
+def _start(data: Bytes, offsets: Offsets, row: int) -> bytes:
+    return bytes(data[offsets[row] : min(offsets[row] + START_BYTES, offsets[row + 1])])
 
 
 def _open(file: dict[str, Any]) -> Any:
@@ -225,17 +327,11 @@ def _open(file: dict[str, Any]) -> Any:
         raise UserError(f"{file['uri']}: vanished since it was listed; run the same command again") from None
 
 
-def _documents_table(rows: list[dict[str, Any]]) -> Any:
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(rows, schema=documents_schema())
-
-
 def documents_schema() -> Any:
     """The columns of a documents shard."""
     import pyarrow as pa
 
-    names = ("doc_id", "record_id", "source", "domain", "licence", "origin", *NULLABLE, "file")
+    names = ("doc_id", "record_id", "source", "domain", "licence", "origin", "verification", *NULLABLE, "file")
     return pa.schema(
         [
             pa.field("text", pa.large_string(), nullable=False),
@@ -246,9 +342,10 @@ def documents_schema() -> Any:
     )
 
 
-def _quarantine_table(rows: list[dict[str, Any]]) -> Any:
+def _quarantine_table(listed: list[tuple[int, dict[str, Any]]]) -> Any:
     import pyarrow as pa
 
+    rows = [entry for _, entry in sorted(listed, key=lambda held: (held[0], held[1]["record"]))]
     text = [(name, pa.string()) for name in ("source", "file", "reason", "detail", "start")]
     return pa.Table.from_pylist(rows, schema=pa.schema([*text, ("record", pa.int64()), ("count", pa.int64())]))
 

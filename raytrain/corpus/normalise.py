@@ -9,9 +9,15 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from raytrain.corpus.kernels.buffers import Bytes, Offsets
+
+Flags = NDArray[np.bool_]
 VERSION = 1
 C0 = bytes([*range(9), *range(14, 32), 127])  # control characters: single bytes in UTF-8, and parts of no other
 PAGES = bytes.maketrans(b"\v\f", b"\n\n")
@@ -47,6 +53,38 @@ def normalise(text: str, options: Mapping[str, Any]) -> tuple[str, bool]:
     if options["repair_mojibake"] and repair_mojibake(text)[1]:  # what was just removed stood in the way
         return normalise(text, options)[0], True
     return text, repaired
+
+
+def normalise_column(data: Bytes, offsets: Offsets, options: Mapping[str, Any]) -> tuple[Bytes, Offsets, Flags]:
+    """The normal forms of the texts data[offsets[i]:offsets[i + 1]] (valid UTF-8), and which were repaired.
+
+    The same as `normalise` on each; the kernel does those for which bytes are enough.
+    """
+    from raytrain.corpus.kernels import normal
+
+    tables = normal.tables(options["form"], options["repair_mojibake"], options["strip_gutenberg"])
+    tidied, ends, odd = normal.tidy(data, offsets, *tables)
+    repaired = np.zeros(len(odd), np.bool_)
+    rows = np.flatnonzero(odd)
+    if not len(rows):
+        return tidied, ends, repaired
+    texts = []
+    for row in rows:
+        text, repaired[row] = normalise(bytes(data[offsets[row] : offsets[row + 1]]).decode("utf-8"), options)
+        texts.append(text.encode("utf-8"))
+    return *_filled(tidied, ends, rows, texts), repaired
+
+
+def _filled(data: Bytes, ends: Offsets, rows: NDArray[np.int64], texts: Sequence[bytes]) -> tuple[Bytes, Offsets]:
+    """The texts with `texts` put in at `rows`, where there were empty ones."""
+    sizes = np.diff(ends)
+    sizes[rows] = [len(text) for text in texts]
+    pieces: list[Any] = []
+    begin = 0
+    for row, text in zip(rows, texts, strict=True):
+        pieces += [data[begin : ends[row]], np.frombuffer(text, np.uint8)]
+        begin = ends[row]
+    return np.concatenate([*pieces, data[begin:]]), np.concatenate(([0], np.cumsum(sizes)))
 
 
 def repair_mojibake(text: str) -> tuple[str, bool]:

@@ -1,26 +1,32 @@
 """Records out of raw files: jsonl, parquet, plain text, HTML. One generator a format, bounded memory each.
 
-A reader decides nothing about quality. The invariant: whatever a file holds, every record in it comes out either
-as a `Raw` or as a `Broken` with its place and the reason, and the generator ends without an exception.
+A reader decides nothing about quality. The invariant: whatever a file holds, every record in it comes out as a `Raw`,
+as a row of `Records` or as a `Broken` with its place and the reason, and the generator ends without an exception.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raytrain.corpus.inventory import Format
-from raytrain.corpus.streams import BrokenStream, lines, open_stream, read_all
+from raytrain.corpus.kernels.buffers import Bytes, Offsets
+from raytrain.corpus.streams import BLOCK, LARGEST_RATIO, RATIO_FROM, BrokenStream, blocks, open_stream, read_all
 from raytrain.errors import Unreachable
 
 # A field of a record wins over the source's default; `id` is the record's own name for itself.
-OWN_FIELDS = ("id", "url", "date", "licence", "origin", "domain")
+OWN_FIELDS = ("id", "url", "date", "licence", "origin", "domain", "verification")
 START_BYTES = 80
-PARQUET_BATCH = 256
+LINES_AT_ONCE = 1 << 16  # a line costs some 150 bytes beside its own
+PARQUET_BATCH = 1024
 # JSON may write a byte as six (\u0041), and a record has other fields too.
 JSON_EXPANSION = 6
 JSON_OTHER_FIELDS = 1 << 20
@@ -37,6 +43,13 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Records:
+    """Many records: columns `record` (int64), `text` (large_string, valid UTF-8) and OWN_FIELDS (string or null)."""
+
+    table: Any
+
+
+@dataclass(frozen=True)
 class Broken:
     """What could not be read: where, why, and how it starts. `count` records, if more than one."""
 
@@ -47,34 +60,126 @@ class Broken:
     count: int = 1
 
 
-Reader = Callable[[IO[bytes], str, str, int], Iterator[Raw | Broken]]
+Found = Raw | Records | Broken
+Reader = Callable[[IO[bytes], str, str, int], Iterator[Found]]
 
 
-def read(file: IO[bytes], path: str, form: Format, text_field: str, longest: int) -> Iterator[Raw | Broken]:
+def read(file: IO[bytes], path: str, form: Format, text_field: str, longest: int) -> Iterator[Found]:
     """The records of an open file. `longest` bytes of text are read at most for one; more is `oversize`."""
     return READERS[form](file, path, text_field, longest)
 
 
-def read_jsonl(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Raw | Broken]:
+def read_jsonl(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
     limit = JSON_EXPANSION * longest + JSON_OTHER_FIELDS
-    number = -1
-    try:
-        for number, (line, whole) in enumerate(lines(open_stream(file, path), limit)):
-            if number == 0:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not whole:
-                yield Broken(number, "oversize", f"a line of more than {limit} bytes", line[:START_BYTES])
-            elif line.strip():
-                yield _json_record(number, line, text_field)
-    except BrokenStream as error:
-        yield Broken(number + 1, "broken_stream", str(error))
+    number = 0
+    stream: Iterator[bytes] | None = open_stream(file, path)
+    while stream is not None:
+        try:
+            for block, whole in blocks(stream, limit):
+                block = block if number else block.removeprefix(codecs.BOM_UTF8)
+                starts, ends = _lines(block)
+                for i in range(0, len(starts), LINES_AT_ONCE):
+                    some = slice(i, i + LINES_AT_ONCE)
+                    yield from _json_lines(block, starts[some], ends[some], number, text_field, limit if whole else -1)
+                    number += len(starts[some])
+            stream = None
+        except BrokenStream as error:
+            yield Broken(number, error.reason, str(error))
+            number += 1
+            stream = error.rest
 
 
-def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Raw | Broken]:
+def _lines(block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the lines of a block begin and end; what follows the last line end is a line too, if anything does."""
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, len(block))
+    return np.concatenate(([0], ends[:-1] + 1)), ends
+
+
+def _json_lines(
+    block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], first: int, text_field: str, limit: int
+) -> Iterator[Found]:
+    """The records of some lines: in columns those that the kernel knows, by Python's parser every other."""
+    from raytrain.corpus.kernels import jsonl
+
+    fields = (text_field, *(name for name in OWN_FIELDS if name != text_field))
+    names = [name.encode() for name in fields]
+    data = np.frombuffer(block, np.uint8)
+    kinds, marks, spans = jsonl.scan(
+        data, starts, ends, np.frombuffer(b"".join(names), np.uint8), np.cumsum([0, *map(len, names)])
+    )
+    good = (kinds == jsonl.GOOD) & (marks[0] != jsonl.ABSENT) & (marks[0] != jsonl.INTEGER) & (ends - starts <= limit)
+    raws: list[Raw] = []
+    for i in np.flatnonzero(~good & (kinds != jsonl.BLANK)).tolist():
+        line = block[starts[i] : ends[i]]
+        if len(line) > limit:
+            yield Broken(first + i, "oversize", f"a line of more than {limit} bytes", line[:START_BYTES])
+            continue
+        single = _json_record(first + i, line, text_field)
+        if isinstance(single, Raw):
+            raws.append(single)
+        else:
+            yield single
+    rows = np.flatnonzero(good)
+    columns = {}
+    for f, name in enumerate(fields):
+        found = jsonl.gather(data, marks[f][rows], spans[f][rows])
+        columns["text" if f == 0 else name] = _fields_array(*found) if f else texts_array(*found)
+    if text_field in OWN_FIELDS:
+        columns[text_field] = columns["text"].cast("string")
+    records = _records(first + rows, columns)
+    if raws:
+        records = _in_order(records, records_of(raws))
+    if records.table.num_rows:
+        yield records
+
+
+def _in_order(some: Records, others: Records) -> Records:
+    import pyarrow as pa
+
+    table = pa.concat_tables([some.table, others.table])
+    return Records(table.take(np.argsort(table["record"].to_numpy())))
+
+
+def texts_array(values: Bytes, offsets: Offsets) -> Any:
+    """An Arrow array over texts that lie end to end, without a copy."""
+    import pyarrow as pa
+
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(values))
+
+
+def _fields_array(values: Bytes, offsets: Offsets) -> Any:
+    """The same of a field of a record's own, where an empty one counts as absent."""
+    import pyarrow as pa
+
+    there = np.packbits(offsets[1:] > offsets[:-1], bitorder="little")
+    narrow = pa.py_buffer(offsets.astype(np.int32))
+    return pa.StringArray.from_buffers(len(offsets) - 1, narrow, pa.py_buffer(values), pa.py_buffer(there))
+
+
+def records_of(raws: Sequence[Raw]) -> Records:
+    """Single records as columns."""
+    import pyarrow as pa
+
+    columns = {"text": pa.array([raw.text for raw in raws], pa.large_string())}
+    for name in OWN_FIELDS:
+        columns[name] = pa.array([raw.fields.get(name) or None for raw in raws], pa.string())
+    return _records(np.array([raw.record for raw in raws], np.int64), columns)
+
+
+def _records(numbers: NDArray[np.int64], columns: Mapping[str, Any]) -> Records:
+    import pyarrow as pa
+
+    names = ("text", *(name for name in OWN_FIELDS if name in columns))
+    return Records(pa.table({"record": pa.array(numbers, pa.int64()), **{name: columns[name] for name in names}}))
+
+
+def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = 0
+    row = text_bytes = 0
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True)
         names = table.schema_arrow.names
@@ -83,32 +188,64 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
             yield Broken(0, "missing_text", detail, count=max(1, table.metadata.num_rows))
             return
         columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
+        file_bytes = file.seek(0, io.SEEK_END)
         # Group by group: a batch across two would take the good one down with the damaged one.
         for group in range(table.num_row_groups):
-            for batch in table.iter_batches(PARQUET_BATCH, row_groups=[group], columns=columns, use_threads=False):
-                for text, fields in _parquet_rows(batch, text_field):
-                    yield _record(row, text, fields)
-                    row += 1
+            size = _rows_at_once(table.metadata.row_group(group))
+            for batch in table.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                text_bytes += batch.column(text_field).nbytes
+                if text_bytes > max(RATIO_FROM, LARGEST_RATIO * file_bytes):
+                    detail = f"grows to more than {LARGEST_RATIO} times its size, as only a zip bomb does"
+                    yield Broken(row, "zip_bomb", detail, count=table.metadata.num_rows - row)
+                    return
+                yield from _parquet_records(batch, text_field, row)
+                row += batch.num_rows
     except Unreachable:  # the store's trouble says nothing of the file
         raise
     except (pa.ArrowInvalid, OSError, pa.ArrowException) as error:
         yield Broken(row, "broken_stream", " ".join(str(error).split())[:300])
 
 
-def _parquet_rows(batch: Any, text_field: str) -> Iterator[tuple[Any, dict[str, str | None]]]:
+def _rows_at_once(group: Any) -> int:
+    """Rows of a row group that are decoded together: some BLOCK bytes, as far as its metadata tell."""
+    return int(max(1, min(PARQUET_BATCH, BLOCK * group.num_rows // max(1, group.total_byte_size))))
+
+
+def _parquet_records(batch: Any, text_field: str, first: int) -> Iterator[Found]:
+    """A batch in columns; row by row where a text is not UTF-8, or its column not one of texts at all."""
     import pyarrow as pa
 
     texts = batch.column(text_field)
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
-        texts = texts.cast(pa.large_binary())  # decoded one by one by _record: Parquet does not vouch for UTF-8
-    others = {name: batch.column(name) for name in batch.schema.names if name != text_field}
-    for i, value in enumerate(texts):
-        yield value.as_py(), {name: _plain(column[i]) for name, column in others.items()}
+        texts = texts.cast(pa.large_binary())  # Parquet does not vouch for UTF-8
+    others = {name: _own_column(batch.column(name)) for name in batch.schema.names if name != text_field}
+    try:
+        if not (pa.types.is_binary(texts.type) or pa.types.is_large_binary(texts.type)):
+            raise pa.ArrowInvalid("no column of texts")
+        texts = texts.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        for i, text in enumerate(texts):
+            yield _record(first + i, text.as_py(), {name: column[i].as_py() for name, column in others.items()})
+        return
+    there = texts.is_valid().to_numpy(zero_copy_only=False)
+    for i in np.flatnonzero(~there).tolist():
+        yield _record(first + i, None, {})
+    found = _records(np.arange(first, first + len(texts)), {"text": texts, **others})
+    yield found if there.all() else Records(found.table.filter(there))
 
 
-def read_txt(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Raw | Broken]:
+def _own_column(column: Any) -> Any:
+    """A field's column as text. What is neither text nor an integer goes value by value."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    return pa.array([_plain(value) or None for value in column], pa.string())
+
+
+def read_txt(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
     data = _whole(file, path, longest)
     if isinstance(data, Broken):
         yield data
@@ -116,7 +253,7 @@ def read_txt(file: IO[bytes], path: str, text_field: str, longest: int) -> Itera
         yield _decoded(data)
 
 
-def read_html(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Raw | Broken]:
+def read_html(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.encoding import detect_encoding
     from resiliparse.parse.html import HTMLTree
@@ -186,7 +323,7 @@ def _whole(file: IO[bytes], path: str, longest: int) -> bytes | Broken:
     try:
         data = read_all(open_stream(file, path), longest)
     except BrokenStream as error:
-        return Broken(0, "broken_stream", str(error))  # half a document is no document
+        return Broken(0, error.reason, str(error))  # half a document is no document
     return Broken(0, "oversize", f"more than {longest} bytes") if data is None else data
 
 

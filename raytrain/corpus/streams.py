@@ -1,7 +1,7 @@
-"""Bytes of a raw file, decompressed and cut into lines, with bounded memory whatever the file holds.
+"""Bytes of a raw file, decompressed and cut into runs of lines, with bounded memory whatever the file holds.
 
 Knows compression and line ends, nothing of formats. The invariant: everything that can be read before a break is
-handed on before the break is reported.
+handed on before the break is reported, and what can be read behind it comes with the report.
 """
 
 from __future__ import annotations
@@ -11,44 +11,76 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 CHUNK = 64 << 10
+PLAIN_CHUNK = 1 << 20
 ZST_CHUNK = 8 << 10  # a zstd decompressor gives all that a piece of input holds at once, so pieces are small
 OUT_AT_ONCE = 1 << 20
+BLOCK = 4 << 20  # bytes of lines handed on together: enough to pay for a call, small beside a shard
+# Text shrinks to a third or a tenth, the most repetitive logs to a hundredth. A file that grows beyond this is a bomb.
+LARGEST_RATIO = 200
+RATIO_FROM = 64 << 20  # decompressed bytes below which no ratio is asked for
+MEMBER = b"\x1f\x8b\x08"  # how a gzip member begins
+PROBE = 4096  # bytes that must decompress where a new member is thought to begin
 
 
 class BrokenStream(Exception):
-    """A compressed stream ends or fails; `offset` counts the decompressed bytes that came before."""
+    """A compressed stream ends or fails after `offset` decompressed bytes.
 
-    def __init__(self, offset: int, why: str) -> None:
+    `rest` is the stream behind the break, where it goes on; `reason` names the kind of trouble for the quarantine.
+    """
+
+    def __init__(
+        self, offset: int, why: str, rest: Iterator[bytes] | None = None, reason: str = "broken_stream"
+    ) -> None:
         super().__init__(f"{why} after {offset} bytes")
-        self.offset = offset
+        self.offset, self.rest, self.reason = offset, rest, reason
 
 
 def open_stream(file: IO[bytes], path: str) -> Iterator[bytes]:
     """Pieces of a file's decompressed bytes, by its name's ending; raises BrokenStream after the last good piece."""
     if path.lower().endswith(".gz"):
-        return _counted(_gunzip(file))
+        taken = _Taken(file)
+        return _counted(_gunzip(taken), taken)
     if path.lower().endswith(".zst"):
-        return _counted(_unzstd(file))
-    return iter(lambda: file.read(CHUNK), b"")
+        taken = _Taken(file)
+        return _counted(_unzstd(taken), taken)
+    return iter(lambda: file.read(PLAIN_CHUNK), b"")
 
 
-def lines(pieces: Iterator[bytes], longest: int) -> Iterator[tuple[bytes, bool]]:
-    """Lines without their end, and whether each is whole: a longer one than `longest` is cut there.
+def blocks(pieces: Iterator[bytes], longest: int) -> Iterator[tuple[bytes, bool]]:
+    """Runs of whole lines of about BLOCK bytes, each with its lines' ends, and True.
 
-    An end of text without a line end still gives its line; after a BrokenStream the unfinished line is dropped.
+    A line that is still unfinished after `longest` bytes comes as its beginning, with False; the rest of it is passed
+    over. An end of text without a line end still gives its line; after a BrokenStream the unfinished one is dropped.
     """
-    held: list[bytes] = []  # the line so far, in pieces: joined once, so that a long line costs its length
-    size = 0
-    for piece in pieces:
-        first, *more = piece.split(b"\n")
-        if size <= longest:
-            held.append(first)
-        size += len(first)
-        for part in more:
-            yield b"".join(held)[:longest], size <= longest
-            held, size = [part], len(part)
+    held: list[bytes] = []  # since the last block; joined once, so that a long line costs its length
+    size = open_line = 0  # bytes held, and those of them behind the last line end
+    passing_over = False
+    try:
+        for piece in pieces:
+            if passing_over:
+                _, found, piece = piece.partition(b"\n")
+                passing_over = not found
+            if not piece:
+                continue
+            held.append(piece)
+            size += len(piece)
+            end = piece.rfind(b"\n") + 1
+            open_line = len(piece) - end if end else open_line + len(piece)
+            if size < BLOCK or (size == open_line and open_line <= longest):
+                continue
+            whole = b"".join(held)
+            if size > open_line:
+                yield whole[: size - open_line], True
+            held, size = [whole[size - open_line :]], open_line
+            if open_line > longest:
+                yield held[0][:longest], False
+                held, size, open_line, passing_over = [], 0, 0, True
+    except BrokenStream:
+        if size > open_line:
+            yield b"".join(held)[: size - open_line], True
+        raise
     if size:
-        yield b"".join(held)[:longest], size <= longest
+        yield b"".join(held), True
 
 
 def read_all(pieces: Iterator[bytes], longest: int) -> bytes | None:
@@ -64,32 +96,50 @@ def read_all(pieces: Iterator[bytes], longest: int) -> bytes | None:
 
 
 class _Failed(Exception):
-    pass
+    def __init__(self, why: str, rest: Iterator[bytes] | None = None) -> None:
+        super().__init__(why)
+        self.rest = rest
 
 
-def _counted(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    size = 0
+class _Taken:
+    """A file that counts the bytes read from it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.bytes = file, 0
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.bytes += len(data)
+        return data
+
+
+def _counted(pieces: Iterator[bytes], taken: _Taken, size: int = 0) -> Iterator[bytes]:
     try:
         for piece in pieces:
             size += len(piece)
+            if size > RATIO_FROM and size > LARGEST_RATIO * taken.bytes:
+                why = f"grows to more than {LARGEST_RATIO} times its size, as only a zip bomb does;"
+                raise BrokenStream(size, why, reason="zip_bomb")
             yield piece
     except _Failed as error:
-        raise BrokenStream(size, str(error)) from None
+        rest = error.rest and _counted(error.rest, taken, size)
+        raise BrokenStream(size, str(error), rest) from None
 
 
-def _gunzip(file: IO[bytes]) -> Iterator[bytes]:
+def _gunzip(file: _Taken, data: bytes = b"") -> Iterator[bytes]:
     state = zlib.decompressobj(wbits=31)
     fresh = True  # between members, where an end of file is right
-    while data := file.read(CHUNK):
+    while data := data or file.read(CHUNK):
         while data:
             if fresh and not data.strip(b"\0"):
-                break  # zero padding after the last member, as tar and tapes leave it
+                data = b""  # zero padding after the last member, as tar and tapes leave it
+                break
             before = state.copy()
             try:
                 piece = state.decompress(data, OUT_AT_ONCE)
             except zlib.error as error:
                 yield from _salvage(before, data)
-                raise _Failed(f"gzip: {error}") from None
+                raise _Failed(f"gzip: {error}", _next_member(file, data[1:] if fresh else data)) from None
             fresh = False
             yield piece
             data = state.unconsumed_tail
@@ -102,6 +152,27 @@ def _gunzip(file: IO[bytes]) -> Iterator[bytes]:
         raise _Failed("gzip: the file ends inside a member")
 
 
+def _next_member(file: _Taken, data: bytes) -> Iterator[bytes] | None:
+    """The stream from the next place on where a member begins and decompresses for a while, if there is one."""
+    while True:
+        at = data.find(MEMBER)
+        if at < 0:
+            more = file.read(CHUNK)
+            data = data[-len(MEMBER) + 1 :] + more
+            if not more:
+                return None
+            continue
+        data = data[at:]
+        while len(data) < PROBE and (more := file.read(CHUNK)):
+            data += more
+        try:
+            if zlib.decompressobj(wbits=31).decompress(data[:PROBE]):
+                return _gunzip(file, data)
+        except zlib.error:
+            pass
+        data = data[1:]
+
+
 def _salvage(state: Any, data: bytes) -> Iterator[bytes]:
     """What a decompressor gives before the byte at which it fails."""
     for i in range(len(data)):
@@ -112,7 +183,7 @@ def _salvage(state: Any, data: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def _unzstd(file: IO[bytes]) -> Iterator[bytes]:
+def _unzstd(file: _Taken) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)

@@ -29,7 +29,7 @@ RECORDS = [
     {"text": "cafÃ© au lait, " * 40},
 ]
 GOLDEN = {
-    "ingest": (2, "bc4001d1b5029fbc"),
+    "ingest": (3, "48ae9c352aa3dddd"),
     "annotate-text": (1, "250cae7e3f02e919"),
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (1, "c7d175f9b5c9671e"),

@@ -57,6 +57,7 @@ def test_documents_carry_text_identity_and_provenance(tmp_path: Path) -> None:
         "domain": "law",
         "licence": "MIT",
         "origin": "machine",
+        "verification": "unknown",
         "date": "2020",
         "url": "u",
         "id": "5",

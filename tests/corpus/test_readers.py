@@ -15,11 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.corpus.inventory import Format
-from raytrain.corpus.readers import Broken, Raw, read
+from raytrain.corpus.readers import OWN_FIELDS, Broken, Raw, Records, read
 
 
-def found(data: bytes, path: str, form: Format, longest: int = 10_000) -> list[Raw | Broken]:
-    return list(read(io.BytesIO(data), path, form, "text", longest))
+def found(data: bytes, path: str, form: Format, longest: int = 10_000, text_field: str = "text") -> list[Raw | Broken]:
+    """What a reader finds, one by one, in the order of the file."""
+    single: list[Raw | Broken] = []
+    for some in read(io.BytesIO(data), path, form, text_field, longest):
+        single += rows_of(some) if isinstance(some, Records) else [some]
+    return sorted(single, key=lambda record: record.record)
+
+
+def rows_of(records: Records) -> list[Raw]:
+    records.table.validate(full=True)
+    return [
+        Raw(row["record"], row["text"], {name: row[name] for name in OWN_FIELDS if row.get(name)})
+        for row in records.table.to_pylist()
+    ]
 
 
 def reasons(records: list[Raw | Broken]) -> list[tuple[int, str]]:

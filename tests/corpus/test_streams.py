@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytrain.corpus.streams import BrokenStream, lines, open_stream, read_all
+from raytrain.corpus.streams import BrokenStream, blocks, open_stream, read_all
 
 TEXT = b"".join(b"line %d of the text, of which there are many\n" % i for i in range(20_000))
 
@@ -83,20 +83,23 @@ def test_zeros_behind_a_gzip_are_padding() -> None:
     assert drained(compressed(".gz") + b"\0" * 1000, ".gz") == (TEXT, None)
 
 
-@given(st.lists(st.binary(max_size=8).map(lambda b: b.replace(b"\r", b"\n")), max_size=20), st.integers(1, 9))
-def test_lines_do_not_depend_on_where_the_pieces_end(pieces: list[bytes], longest: int) -> None:
-    whole = b"".join(pieces)
-    parts = whole.split(b"\n")
-    expected = [(p[:longest], len(p) <= longest) for p in (parts if parts[-1] else parts[:-1])]
-    assert list(lines(iter(pieces), longest)) == expected
+@given(st.lists(st.binary(max_size=8).map(lambda b: b.replace(b"\r", b"\n")), max_size=20), st.integers(1, 30))
+def test_blocks_of_lines_hold_what_the_pieces_hold_wherever_these_end(pieces: list[bytes], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raytrain.corpus.streams.BLOCK", block)
+        found = list(blocks(iter(pieces), 1000))
+    assert b"".join(some for some, _ in found) == b"".join(pieces)
+    assert all(whole for _, whole in found)
+    assert all(some.endswith(b"\n") for some, _ in found[:-1])
 
 
 def test_an_endless_line_is_never_held() -> None:
     def endless() -> Iterator[bytes]:
+        yield b"first\n"
         for _ in range(1000):
             yield b"x" * 100_000
         yield b"\nshort\n"
 
-    found = list(lines(endless(), 10))
-    assert found == [(b"x" * 10, False), (b"short", True)]
+    found = list(blocks(endless(), 10))
+    assert found == [(b"first\n", True), (b"x" * 10, False), (b"short\n", True)]
     assert read_all(endless(), 1000) is None

@@ -195,7 +195,7 @@ def _escape(data, i, end):  # type: ignore[no-untyped-def]
 def _hex(data, i, end):  # type: ignore[no-untyped-def]
     if i + 4 > end:
         return -1
-    value = 0
+    value = np.int64(0)
     for k in range(4):
         c = np.int64(data[i + k])
         if 48 <= c <= 57:

@@ -210,15 +210,15 @@ def _gutenberg(out, start, at):  # type: ignore[no-untyped-def]
     first = at - len(_MARK)
     if first < start:
         return False
-    for k in range(len(_MARK)):
-        if out[first + k] != _MARK[k]:
-            return False
-    return True
+    k = 0
+    while k < len(_MARK) and out[first + k] == _MARK[k]:
+        k += 1
+    return k == len(_MARK)
 
 
 @njit(**CACHED)
 def _odd_edges(out, start, at):  # type: ignore[no-untyped-def]
-    """Whether a text begins or ends with a character beyond ASCII that may belong to no edge: 0xA0, 0x200B-D, 0x2060."""
+    """Whether a text begins or ends with a character beyond ASCII that no edge may have: U+00A0, 200B-200D, 2060."""
     if at - start >= 2 and (_blank_edge(out, start, at) or (out[at - 2] == 0xC2 and out[at - 1] == 0xA0)):
         return True
     return at - start >= 3 and out[at - 3] == 0xE2 and _blank_edge(out, at - 3, at)
