@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytrain.corpus import ingest, select
+from raytrain.corpus import contamination, forgotten, ingest, select
 from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import SourceFile, inventory, source_ids
 from raytrain.corpus.rules import rules_of, stages_needed
@@ -130,11 +130,23 @@ def _stage(stage: Stage) -> Step:
     )
 
 
+_CONTAMINATION = Step(
+    contamination.NAME,
+    contamination.KIND,
+    contamination.VERSION,
+    {"documents": "ingest"},
+    lambda recipe, made: contamination.config_of(recipe.corpus),
+    lambda walk, ctx: contamination.run(ctx, walk.recipe.corpus),
+)
+
+
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of a recipe in order: every step's parents stand before it."""
     stages = [text.STAGE, language.STAGE, *read_stages(recipe.corpus.stages)]
     asked = {*stages_needed(rules_of(recipe.corpus)), text.STAGE.name, language.STAGE.name}
     attributes = {stage.name: stage.step for stage in stages if stage.name in asked}
+    looked_for = {"contamination": _CONTAMINATION} if recipe.corpus.decontaminate.sets else {}
+    attributes |= {name: step.name for name, step in looked_for.items()}
     return (
         Step(
             ingest.NAME,
@@ -145,6 +157,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda walk, ctx: ingest.run(ctx, walk.files),
         ),
         *(_stage(stage) for stage in stages),
+        *looked_for.values(),
         _stage(minhash.STAGE),
         Step(
             dedup.NAME,
@@ -159,7 +172,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             select.KIND,
             select.VERSION,
             {"documents": "ingest", **attributes, "dedup": dedup.NAME},
-            lambda recipe, made: select.config_of(recipe.corpus),
+            lambda recipe, made: select.config_of(recipe.corpus, forgotten.among(made[ingest.NAME])),
             lambda walk, ctx: select.run(ctx),
         ),
         Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),

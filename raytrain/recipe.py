@@ -18,6 +18,8 @@ from raytrain.corpus.rules import rules_of
 from raytrain.corpus.section import CorpusSection, Source
 from raytrain.corpus.stages.stage import read_stages
 from raytrain.errors import UserError
+from raytrain.evalsets import items
+from raytrain.evalsets.section import DecontaminateSection
 from raytrain.evaluate.section import EvaluateSection
 from raytrain.ledger.prices import PriceSection
 from raytrain.model.section import ModelSection
@@ -73,6 +75,7 @@ class Recipe(Section):
             source.pop("uri")
         document["corpus"]["rules"] = [rule.as_dict() for rule in rules_of(self.corpus)]
         document["corpus"]["stages"] = [stage.source for stage in read_stages(self.corpus.stages)]
+        document["corpus"]["decontaminate"]["sets"] = [items.identity(held) for held in self.corpus.decontaminate.sets]
         if self.tokenizer.file is not None:
             document["tokenizer"] = tokenizer_config(self.tokenizer)
         return document | {"train": self.train.identity()}
@@ -81,8 +84,8 @@ class Recipe(Section):
 def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> Recipe:
     """Reads a recipe from a path or URI. `store` wins over the recipe's, which wins over RAYTRAIN_STORE.
 
-    Relative paths of sources, rule sets, stages and a tokenizer count from the recipe's own folder, the store's from
-    the working directory.
+    Relative paths of sources, rule sets, stages, evaluation sets and a tokenizer count from the recipe's own folder,
+    the store's from the working directory.
     """
     try:
         text = read_text(uri)
@@ -98,10 +101,17 @@ def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> R
     sources = tuple(s.model_copy(update={"uri": _anchored(s.uri, folder)}) for s in recipe.sources)
     rules = tuple(_anchored(name, folder) if _is_path(name) else name for name in recipe.corpus.rules)
     stages = tuple(_anchored(path, folder) for path in recipe.corpus.stages)
-    corpus = recipe.corpus.model_copy(update={"rules": rules, "stages": stages})
+    sets = _decontaminate(recipe, folder)
+    corpus = recipe.corpus.model_copy(update={"rules": rules, "stages": stages, "decontaminate": sets})
     own = recipe.tokenizer.file
     tokenizer = recipe.tokenizer.model_copy(update={"file": _anchored(own, folder)}) if own else recipe.tokenizer
     return recipe.model_copy(update={"sources": sources, "corpus": corpus, "tokenizer": tokenizer})
+
+
+def _decontaminate(recipe: Recipe, folder: str) -> DecontaminateSection:
+    asked = recipe.corpus.decontaminate
+    sets = tuple(held.model_copy(update={"uri": _anchored(held.uri, folder)}) for held in asked.sets)
+    return asked.model_copy(update={"sets": sets})
 
 
 def _anchored(place: str, folder: str) -> str:

@@ -16,6 +16,7 @@ FLOORS = {
     "corpus": 1,
     "tokens": 1,
     "model": 1,
+    "evalsets": 1,
     "train": 2,
     "evaluate": 3,
     "observe": 3,

@@ -21,7 +21,7 @@ GRAM = np.dtype([("hash", "<u8"), ("item", "<i8"), ("first", "<i8"), ("words", "
 
 
 def index(items: Iterable[Item], ngram: int, shortest: int) -> tuple[NDArray[np.void], Any]:
-    """Grams [n] of GRAM sorted by (hash, item, first), and a table of the items: `item` (name), `words` (0: too short)."""
+    """Grams [n] of GRAM sorted by (hash, item, first), and a row an item: `item` (its name), `words` (0: too short)."""
     import pyarrow as pa
 
     from raytrain.corpus.kernels.buffers import text_buffers

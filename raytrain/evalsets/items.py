@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from raytrain.config import digest
-from raytrain.corpus.streams import BrokenStream, lines, open_stream
+from raytrain.corpus.streams import BrokenStream, open_stream, read_all
 from raytrain.errors import UserError
 from raytrain.evalsets.section import EvaluationSet
 from raytrain.store.uri import open_file, walk_files
 
-LONGEST_LINE = 64 << 20
+LARGEST_FILE = 4 << 30  # bytes of text; read as a whole
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
@@ -68,17 +68,23 @@ def _files(held: EvaluationSet) -> list[tuple[str, str, int, str]]:
 
 
 def _jsonl(uri: str, path: str) -> Iterator[dict[str, Any]]:
-    with open_file(uri) as file:
-        number = 0
-        try:
-            for number, (line, whole) in enumerate(lines(open_stream(file, path), LONGEST_LINE), 1):
-                if line.strip():
-                    record = json.loads(line) if whole else None
-                    if not isinstance(record, dict):
-                        raise ValueError("not a JSON object" if whole else f"longer than {LONGEST_LINE} bytes")
-                    yield record
-        except (ValueError, BrokenStream) as error:
-            raise UserError(f"corpus.decontaminate: {uri}: line {max(1, number)}: {error}") from None
+    where = f"corpus.decontaminate: {uri}"
+    try:
+        with open_file(uri) as file:
+            data = read_all(open_stream(file, path), LARGEST_FILE)
+    except BrokenStream as error:
+        raise UserError(f"{where}: {error}; fetch it again, it is damaged") from None
+    if data is None:
+        raise UserError(f"{where}: more than {LARGEST_FILE} bytes; cut it into several files")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{where}: line {number}: {error}; one JSON object a line") from None
+            if not isinstance(record, dict):
+                raise UserError(f"{where}: line {number}: a {type(record).__name__}; one JSON object a line")
+            yield record
 
 
 def _parquet(uri: str) -> Iterator[dict[str, Any]]:

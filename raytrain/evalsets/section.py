@@ -19,7 +19,9 @@ class EvaluationSet(Section):
     """A set of items (questions, passages) that a model will be judged by."""
 
     name: str = Field(description="a short name: lower-case letters, digits, . - _")
-    uri: str = Field(min_length=1, description="a file, folder or glob of .jsonl (.gz, .zst) or .parquet: one item each")
+    uri: str = Field(
+        min_length=1, description="a file, folder or glob of .jsonl (.gz, .zst) or .parquet: one item each"
+    )
     fields: tuple[str, ...] = Field(
         default=(), description="fields of an item to look for; every field that holds text when not given"
     )
