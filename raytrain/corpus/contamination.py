@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table, shard_tasks
 from raytrain.corpus.ingest import DOCUMENTS
-from raytrain.corpus.kernels.buffers import Bytes, Offsets, text_buffers
-from raytrain.corpus.kernels.ngrams import Table
+from raytrain.corpus.kernels.buffers import Bytes, Offsets
 from raytrain.corpus.section import CorpusSection
 from raytrain.evalsets.index import GRAM, index, merge
 from raytrain.evalsets.items import identity, read_items
@@ -87,6 +86,8 @@ def annotate_shard(task: Task) -> Task:
     """Commits a shard's numbers, matches and cuts, unless they are there already."""
     import pyarrow as pa
 
+    from raytrain.corpus.kernels.buffers import text_buffers
+
     writer = ArtifactWriter(Store(task["store"]), task["prefix"])
     done = writer.record(task["shard"])
     if done is not None:
@@ -116,6 +117,8 @@ class Known:
 
     def __init__(self, sets: Sequence[tuple[str, NDArray[np.void], Any]]) -> None:
         """`sets`: name, GRAM rows and table of items of each."""
+        from raytrain.corpus.kernels.ngrams import Table
+
         self.words = np.concatenate([np.zeros(0, np.int64), *(items["words"].to_numpy() for _, _, items in sets)])
         self.names = [name for _, _, items in sets for name in items["item"].to_pylist()]
         self.set = [name for name, _, items in sets for _ in range(len(items))]
