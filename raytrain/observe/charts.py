@@ -12,6 +12,7 @@ import html
 import json
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -404,10 +405,11 @@ def shares(rows: Sequence[tuple[str, float, float]], *, label: str) -> str:
     return _rows(parts, 42 * len(rows) - 10, label)
 
 
-def waterfall(rows: Sequence[tuple[str, float, float]], *, label: str) -> str:
+def waterfall(rows: Sequence[tuple[str, float, float]], *, label: str, notes: Sequence[str] = ()) -> str:
     """What is left after each step: (name, documents, bytes), as the upper and the lower bar of a row.
 
     The first row is the whole; what a row lost against the one above is hatched. A row that grew shows no loss.
+    `notes` are further figures, one a row, for which a phone has no room.
     """
     if not rows:
         return ""
@@ -418,9 +420,10 @@ def waterfall(rows: Sequence[tuple[str, float, float]], *, label: str) -> str:
         lost = rows[k - 1][1] - documents if k else 0.0
         change = f"  −{count(lost)}" if lost > 0 else ""
         figures = f"{count(documents)} · {size(volume)}"
+        note = f'<tspan class="roomy"> · {text(notes[k])}</tspan>' if k < len(notes) else ""
         parts.append(
             f'<text class="name" x="0" y="{y + 13}">{text(clip(name, 22))}<tspan class="lost">{change}</tspan></text>'
-            f'<text class="figure end" x="100%" y="{y + 13}">{text(figures)}</text>'
+            f'<text class="figure end" x="100%" y="{y + 13}">{text(figures)}{note}</text>'
         )
         _, documents_before, volume_before = rows[max(0, k - 1)]
         parts.append(_fallen(documents / most[0], documents_before / most[0], y + 19, 10, "one"))
@@ -437,6 +440,64 @@ def _fallen(now: float, before: float, y: int, thick: int, style: str) -> str:
     if before > now:
         bar += f'<rect fill="url(#hatch)" x="{_pc(now)}" y="{y}" width="{_pc(before - now)}" height="{thick}"/>'
     return bar
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A rule's number on a histogram: `op` says which side of it is kept."""
+
+    name: str
+    op: str
+    value: float
+
+
+def histogram(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    thresholds: Sequence[Threshold] = (),
+    *,
+    label: str,
+    height: int = 96,
+    log: bool = False,
+) -> str:
+    """Counts between each two of ascending `edges`, every bin as wide as the next whatever it spans; what a threshold
+    rejects lies in shade. `log` draws log(1 + count). Empty text where edges and counts do not fit each other."""
+    if len(edges) != len(counts) + 1 or not counts or any(b <= a for a, b in pairwise(edges)):
+        return ""
+    heights = [math.log1p(n) if log else n for n in counts]
+    most, width = max(heights) or 1.0, 1 / len(counts)
+    parts = []
+    for rejected in thresholds:
+        at = _along(edges, rejected.value)
+        low, high = (0.0, at) if rejected.op in (">=", ">") else (at, 1.0)
+        if rejected.op not in ("==", "!="):
+            parts.append(
+                f'<rect class="rejects" x="{_pc(low)}" y="0" width="{_pc(high - low)}" height="{height}">'
+                f"<title>{text(rejected.name)} {text(rejected.op)} {text(significant(rejected.value))}</title></rect>"
+            )
+    for k, tall in enumerate(heights):
+        size_of = tall / most * height
+        parts.append(
+            f'<rect class="fill one" x="{_pc(k * width)}" y="{height - size_of:.1f}" width="{_pc(width * 0.9)}" '
+            f'height="{size_of:.1f}"><title>{text(significant(edges[k]))} to {text(significant(edges[k + 1]))}: '
+            f"{text(count(counts[k]))}</title></rect>"
+        )
+    for line in thresholds:
+        x = _pc(_along(edges, line.value))
+        parts.append(f'<line class="threshold" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
+    parts.append(f'<line class="base" x1="0" x2="100%" y1="{height}" y2="{height}"/>')
+    for k in range(5):
+        place = ("", " middle odd", " middle", " middle odd", " end")[k]
+        value = edges[k * len(counts) // 4]
+        parts.append(f'<text class="tick{place}" x="{_pc(k / 4)}" y="{height + 15}">{text(round_short(value))}</text>')
+    return _rows(parts, height + 20, label)
+
+
+def _along(edges: Sequence[float], value: float) -> float:
+    """Where a value stands on an axis of bins of equal width, in [0, 1]."""
+    k = min(max(bisect_right(edges, value) - 1, 0), len(edges) - 2)
+    inside = min(1.0, max(0.0, (value - edges[k]) / (edges[k + 1] - edges[k])))
+    return (k + inside) / (len(edges) - 1)
 
 
 def stacked_bar(parts: Sequence[Bar], *, label: str) -> str:

@@ -7,6 +7,7 @@ read the store, while others write.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from raytrain.config import digest
@@ -15,6 +16,7 @@ from raytrain.ledger import account, read_events
 from raytrain.store import Artifact, Store, open_artifact
 from raytrain.store import attempt as attempts
 
+SHOWN, SHARDS_SHOWN = 40, 32  # documents of a kind, and from how many shards at most they are taken
 NOTABLE = ("node_up", "node_down", "restore", "checkpoint", "skipped", "warning", "price")
 
 
@@ -87,7 +89,10 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         "samples": evaluated.get("samples", []),
         "corpus": made["select"].facts if "select" in made else {},
         "ingest": made["ingest"].facts if "ingest" in made else {},
-        "rejected": _rejected(made.get("select")),
+        "rejected": _documents(made.get("select"), "rejected.parquet"),
+        "borderline": _documents(made.get("select"), "borderline.parquet"),
+        "gallery": _documents(made.get("dedup"), "gallery.parquet"),
+        "threshold": bound["recipe"]["corpus"]["dedup"]["jaccard"],
         "tokens": made["tokenize"].facts if "tokenize" in made else {},
         "evaluation": {k: v for k, v in evaluated.items() if k != "samples"}
         or {f"{k}_bits_per_byte": v for k, v in baseline.items() if k not in ("documents", "bytes")},
@@ -110,6 +115,7 @@ def collect(store: Store, run: str) -> dict[str, Any]:
                 "rows": a.manifest["rows"],
                 "bytes": a.manifest["bytes"],
                 "seconds": a.manifest["cost"].get("seconds"),
+                "cpu_seconds": a.manifest["cost"].get("cpu_seconds"),
                 "cost_usd": a.manifest["cost"].get("usd"),
                 "parents": a.manifest["parents"],
             }
@@ -158,17 +164,23 @@ def _latest_by_step(events: list[dict[str, Any]], kind: str) -> list[dict[str, A
     return [latest[k] for k in sorted(latest)]
 
 
-def _rejected(corpus: Artifact | None, limit: int = 40) -> list[dict[str, Any]]:
-    if corpus is None:
+def _documents(artifact: Artifact | None, name: str) -> list[dict[str, Any]]:
+    """At most SHOWN rows of a table of samples, one of each first reason before a second of any; always the same."""
+    if artifact is None:
         return []
     from raytrain.store.artifact import read_table
 
-    rows: list[dict[str, Any]] = []
-    for shard, record in enumerate(corpus.shards):
-        if "rejected.parquet" in record["objects"]:
-            rows += read_table(corpus, shard, "rejected.parquet").to_pylist()
-    rows.sort(key=lambda r: digest(r.get("doc_id")))
-    return rows[:limit]
+    holding = [shard for shard, record in enumerate(artifact.shards) if name in record["objects"]]
+    some = holding[:: -(-len(holding) // SHARDS_SHOWN) or 1]
+    rows = [row for shard in some for row in read_table(artifact, shard, name).to_pylist()]
+    rows.sort(key=lambda row: digest(row.get("doc_id")))
+    seen: Counter[str] = Counter()
+    turns: list[tuple[int, int, dict[str, Any]]] = []
+    for row in rows:
+        reason = str((row.get("reasons") or [""])[0])
+        turns.append((seen[reason], len(turns), row))
+        seen[reason] += 1
+    return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])][:SHOWN]
 
 
 def _words(event: dict[str, Any]) -> str:

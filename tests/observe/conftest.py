@@ -107,6 +107,7 @@ def corpus() -> dict[str, Any]:
             for k, (n, s, b) in REASONS.items()
         },
         "groups": groups,
+        "histograms": histograms(),
         "quarantined": {"not UTF-8": 11, "torn record": 8, "empty": 4, "oversize": 1},
         "repaired": 17,
         "split": {
@@ -114,6 +115,63 @@ def corpus() -> dict[str, Any]:
             "validation": {"documents": 160, "bytes": 432_209, **held},
         },
     }
+
+
+def histograms() -> dict[str, Any]:
+    draw = random.Random(2)
+    linear = [k / 40 for k in range(41)]
+    grown = [10 * 1.2**k for k in range(41)]
+    columns = {
+        "word_count": (grown, [("gopher.words", ">=", 50.0), ("gopher.most_words", "<=", 10_000.0)]),
+        "terminal_punctuation": (linear, [("fineweb.terminal_punctuation", ">=", 0.12)]),
+        "top_bigram_characters": (linear, [("gopher.top_bigram", "<=", 0.2)]),
+        "mean_word_length": (linear, []),
+    }
+    for k in range(8):
+        columns[f"duplicated_{k}gram_characters"] = (linear, [(f"gopher.duplicated_{k}gram", "<=", 0.1)])
+    return {
+        name: {
+            "edges": edges,
+            "documents": [int(900 * math.exp(-((k - 12) ** 2) / 60)) + draw.randrange(5) for k in range(40)],
+            "thresholds": [{"rule": r, "op": op, "threshold": t} for r, op, t in thresholds],
+        }
+        for name, (edges, thresholds) in columns.items()
+    }
+
+
+def borderline() -> list[dict[str, Any]]:
+    texts = ("A short note on how the harbour froze in 1881, and what was done.", "Chapter the first. It rained.")
+    return [
+        {
+            "doc_id": sha(text)[:32],
+            "source": "moby",
+            "domain": "books",
+            "reasons": ["gopher.words"],
+            "numbers": [{"rule": "gopher.words", "column": "word_count", "op": ">=", "value": 52, "threshold": 50.0}],
+            "text": text * 3,
+            "spans": [],
+            "margin": 0.04 + 0.02 * k,
+        }
+        for k, text in enumerate(texts)
+    ]
+
+
+def gallery() -> list[dict[str, Any]]:
+    a = "The old pump in the yard was mended on Monday by the smith and his two boys before the rain came. "
+    b = "The old pump in the yard was mended on Friday by the smith and his three boys before the rain came. "
+    return [
+        {
+            "a_record_id": f"sotu/part-00:{k}",
+            "b_record_id": f"crawl/part-01:{k}",
+            "a_text": a * 5,
+            "b_text": b * 5,
+            "jaccard": 0.8 + 0.01 * (k - 4),
+            "containment": 0.9,
+            "rule": "near",
+            "accepted": k >= 4,
+        }
+        for k in range(9)
+    ]
 
 
 def rejected() -> list[dict[str, Any]]:
@@ -161,6 +219,7 @@ def rejected() -> list[dict[str, Any]]:
             "reasons": [reason, "gopher.stop_words"] if k == 0 else [reason],
             "numbers": [{"rule": reason, "column": reason, "op": op, "value": value, "threshold": threshold}],
             "text": text * 6,
+            "spans": [[5, 12], [40, 52]] if k == 0 else [],
         }
         for k, (source, reason, value, op, threshold, text) in enumerate(rows)
     ]
@@ -200,6 +259,7 @@ def artifacts() -> dict[str, Any]:
             "sha256": sha((name, 1)),
             "rows": 3967 if k < 5 else 3194 if k < 8 else 1,
             "bytes": 10_701_348 // (k + 1),
+            "cpu_seconds": 0.6 * (k + 1),
             "seconds": 391.2 if name == "pretrain" else 0.7 * (k + 1),
             "cost_usd": 0.0000054 * (391.2 if name == "pretrain" else 0.7 * (k + 1)),
             "parents": {above: sha(above)[:16] for above in names},
@@ -263,6 +323,9 @@ def full_facts(steps: int = 600) -> dict[str, Any]:
             }
         },
         "rejected": rejected(),
+        "borderline": borderline(),
+        "gallery": gallery(),
+        "threshold": 0.8,
         "tokens": {
             "groups": [
                 {"domain": d, "bin": 0, "tokens": n}

@@ -74,6 +74,13 @@ SECTIONS: tuple[Section, ...] = (
         corpus.reasons,
     ),
     Section(
+        "thresholds",
+        "What the rules decide by",
+        "Documents by the numbers that rules ask for; what lies in shade is rejected. Bins may grow along the axis.",
+        "Histograms come with the corpus.",
+        corpus.thresholds,
+    ),
+    Section(
         "shares",
         "Shares before and after",
         "By bytes: what was read, and what is left to train on.",
@@ -83,9 +90,30 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "rejected",
         "Rejected documents",
-        "A sample by hash, the same every time. Open one to see the number that decided.",
+        "A sample by hash, the same every time. Open one to see the number that decided, and what offends, marked.",
         "No rejected document was kept for show.",
         documents.rejected,
+    ),
+    Section(
+        "borderline",
+        "Kept by little",
+        "Documents that a slightly stricter rule would have rejected, the narrowest first.",
+        "No document was kept by little.",
+        documents.borderline,
+    ),
+    Section(
+        "duplicates",
+        "Pairs near the threshold",
+        "Near-duplicates are decided by comparing the texts. Words that the other text lacks there are marked.",
+        "No pair of documents was near the threshold for duplicates.",
+        documents.gallery,
+    ),
+    Section(
+        "work",
+        "What the data cost",
+        "CPU time of the work on shards, on all workers together; a machine's price is by its elapsed time.",
+        "The cost of the data comes with the first step.",
+        money.work,
     ),
     Section(
         "time",

@@ -6,11 +6,12 @@ Pure. The invariant: a figure that was not measured is not shown, and an estimat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from raytrain.observe import charts
 from raytrain.observe.charts import (
     MISSING,
+    THIN,
     Bar,
     count,
     mapping,
@@ -22,26 +23,49 @@ from raytrain.observe.charts import (
     size,
     text,
 )
-from raytrain.observe.page import Markup, columns, panel, table
+from raytrain.observe.page import Markup, columns, details, figure, grid, panel, table
 from raytrain.observe.report.section import Facts, entries, hashed
 
 GROUPS = ("source", "domain", "licence", "origin", "language")
+OPEN_HISTOGRAMS = 8
 MOST_GROUPS = 14  # names shown of a group; the others are one row
 
 
 def funnel(facts: Facts) -> str:
     corpus = mapping(facts.get("corpus"))
-    rows = [
+    steps = [
         (str(r.get("step")), number_or(r.get("documents"), 0), number_or(r.get("bytes"), 0))
         for r in entries(corpus.get("funnel"))
     ]
-    if not rows:
+    if not steps:
         return ""
-    picture = charts.waterfall(rows, label="documents and bytes left after each step")
-    kept = rows[-1][1] / rows[0][1] if rows[0][1] else 0
+    tokens = _tokens_left(facts)
+    notes = [f"≈{THIN}{short(n)} tokens" for n in tokens]
+    picture = charts.waterfall(steps, label="documents and bytes left after each step", notes=notes)
+    kept = steps[-1][1] / steps[0][1] if steps[0][1] else 0
     key = charts.legend([("documents", "one", ""), ("bytes", "two", ""), ("lost in the step", "hatched", "")])
     drawn = panel("What is left after each step", key + picture, f"{percent(kept)} of documents kept")
-    return drawn + columns([_split(corpus), _quarantine(facts), _tokens(facts)])
+    return drawn + _exact(steps, tokens) + columns([_split(corpus), _quarantine(facts), _tokens(facts)])
+
+
+def _tokens_left(facts: Facts) -> list[float]:
+    """Tokens after each step: as counted, else by the bytes that a token of this corpus takes. Nothing if unknown."""
+    funnel, tokens = entries(mapping(facts.get("corpus")).get("funnel")), mapping(facts.get("tokens"))
+    counted = [n for row in funnel if (n := real(row.get("tokens"))) is not None]
+    if len(counted) == len(funnel):
+        return counted
+    total, volume = real(tokens.get("train_tokens")), real(tokens.get("train_bytes"))
+    return [number_or(row.get("bytes"), 0) * total / volume for row in funnel] if total and volume else []
+
+
+def _exact(steps: Sequence[tuple[str, float, float]], tokens: Sequence[float]) -> str:
+    """The waterfall's figures; tokens are estimated from bytes."""
+    heads = ("step", "documents", "bytes", "tokens, about")[: 4 if tokens else 3]
+    shown = [
+        (name, count(documents), count(volume), *([short(tokens[k])] if tokens else []))
+        for k, (name, documents, volume) in enumerate(steps)
+    ]
+    return details("The same as a table", table(heads, shown, (1, 2, 3)))
 
 
 def _split(corpus: Facts) -> str:
@@ -128,6 +152,41 @@ def _twofold(whole: float, part: float, most: float) -> str:
     """A bar of `whole` with `part` of it solid, on a scale up to `most`."""
     a, b = (f"{100 * v / most:.1f}%" if most else "0%" for v in (whole, part))
     return f'<span class="twofold" aria-hidden="true"><i style="width:{a}"></i><i style="width:{b}"></i></span>'
+
+
+def thresholds(facts: Facts) -> str:
+    """Histograms of the numbers that rules decide by, those that remove most first."""
+    corpus = mapping(facts.get("corpus"))
+    removed = mapping(corpus.get("reasons"))
+    ranked = []
+    for name, value in mapping(corpus.get("histograms")).items():
+        found = mapping(value)
+        rules = [str(t.get("rule")) for t in entries(found.get("thresholds"))]
+        gone = math.fsum(number_or(mapping(removed.get(rule)).get("documents"), 0) for rule in rules)
+        drawn = _histogram(str(name), found, gone)
+        if drawn:
+            ranked.append((-gone, str(name), drawn))
+    ranked.sort()
+    first, rest = ([one[2] for one in part] for part in (ranked[:OPEN_HISTOGRAMS], ranked[OPEN_HISTOGRAMS:]))
+    return grid("small", first) + (details(f"{len(rest)} more", grid("small", rest)) if rest else "")
+
+
+def _histogram(name: str, found: Facts, gone: float) -> str:
+    edges, documents = (
+        [v for one in held if (v := real(one)) is not None] if isinstance(held := found.get(key), Sequence) else []
+        for key in ("edges", "documents")
+    )
+    limits = [
+        charts.Threshold(str(t.get("rule")), str(t.get("op")), number_or(t.get("threshold"), 0.0))
+        for t in entries(found.get("thresholds"))
+    ]
+    label = f"documents by {name}"
+    views = [
+        (view, charts.histogram(edges, documents, limits, label=label, log=view == "log")) for view in ("linear", "log")
+    ]
+    items = "".join(f"<li>{text(t.name)} {text(t.op)} {text(significant(t.value))}</li>" for t in limits)
+    note = f"{count(gone)} rejected" if limits else ""
+    return figure(name.replace("_", " "), note, [], views, f'<ul class="limits">{items}</ul>' if items else "")
 
 
 def groups(facts: Facts) -> str:
