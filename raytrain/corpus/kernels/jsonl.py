@@ -14,6 +14,7 @@ ABSENT, PLAIN, ESCAPED, INTEGER = 0, 1, 2, 3  # how a wanted field is written; a
 DEEPEST = 64  # brackets in brackets; more is ODD
 LONGEST_NUMBER = 4000  # digits; Python refuses integers of more than 4300
 CACHED = {"nogil": True, "cache": True}
+ONE = np.uint64(1)  # loops over all bytes count without a sign: numba asks a signed place each time whether it is < 0
 
 # What a byte means inside a string: 0 goes on, 1 ends it, 2 escapes, 3 begins a longer character, 4 may not stand.
 _IN_STRING = np.zeros(256, np.uint8)
@@ -138,8 +139,10 @@ def _string(data, i, end):  # type: ignore[no-untyped-def]
     """(place of the closing quote of a string whose content begins at i, whether it holds no escape); -1 if odd."""
     plain = True
     while True:
-        while i < end and _IN_STRING[data[i]] == 0:
-            i += 1
+        at, stop = np.uint64(i), np.uint64(end)
+        while at < stop and _IN_STRING[data[at]] == 0:
+            at += ONE
+        i = np.int64(at)
         if i == end:
             return -1, False
         kind = _IN_STRING[data[i]]
@@ -333,10 +336,12 @@ def _nested(data, i, end):  # type: ignore[no-untyped-def]
 def _unescape(data, i, end, out, at):  # type: ignore[no-untyped-def]
     """Writes a string's characters to out[at:]; returns where they end."""
     while True:
-        while i < end and data[i] != 92:
-            out[at] = data[i]
-            at += 1
-            i += 1
+        read, stop, write = np.uint64(i), np.uint64(end), np.uint64(at)
+        while read < stop and data[read] != 92:
+            out[write] = data[read]
+            write += ONE
+            read += ONE
+        i, at = np.int64(read), np.int64(write)
         if i == end:
             return at
         c = data[i + 1]

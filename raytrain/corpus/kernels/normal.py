@@ -18,6 +18,7 @@ from numba import njit
 from raytrain.corpus.kernels.buffers import Bytes, frozen
 
 CACHED = {"nogil": True, "cache": True}
+ONE = np.uint64(1)  # loops over all bytes count without a sign: numba asks a signed place each time whether it is < 0
 # What a byte means: 0 a character, 1 a blank, 2 ends a line, 3 a carriage return, 4 goes, 5 begins a longer character,
 # 6 may end the words by which Project Gutenberg's frame is known.
 BYTES = np.zeros(256, np.uint8)
@@ -149,10 +150,12 @@ def _tidy(data, i, end, out, start, kinds, characters, mojibake):  # type: ignor
                     out[at] = 10
                     at += 1
             line, begun = at, True
-        while i < end and kinds[data[i]] < 2:
-            out[at] = data[i]
-            at += 1
-            i += 1
+        read, stop, write = np.uint64(i), np.uint64(end), np.uint64(at)
+        while read < stop and kinds[data[read]] < 2:
+            out[write] = data[read]
+            write += ONE
+            read += ONE
+        i, at = np.int64(read), np.int64(write)
         if i == end:
             break
         kind = kinds[data[i]]
