@@ -108,7 +108,7 @@ def split_places(data, start, end, kinds, state, begins, ends):  # type: ignore[
 
 
 @njit(**CACHED)
-def _power(exponent):  # type: ignore[no-untyped-def]
+def power_of(exponent):  # type: ignore[no-untyped-def]
     result = np.uint64(1)
     for _ in range(exponent):
         result *= _BASE
@@ -116,14 +116,14 @@ def _power(exponent):  # type: ignore[no-untyped-def]
 
 
 @njit(**CACHED)
-def _run(state, k, words, power):  # type: ignore[no-untyped-def]
+def run_hash(state, k, words, power):  # type: ignore[no-untyped-def]
     """The hash of words k to k + words: a difference of prefix sums, then mixed with its length."""
     return mix(mix(_WORD_SEED, np.uint64(words)), state[k + words] - state[k] * power)
 
 
 @njit(**CACHED)
-def _room(offsets):  # type: ignore[no-untyped-def]
-    """Words of the longest text at most: one byte and a blank each, and ideographs of three bytes."""
+def room_for(offsets):  # type: ignore[no-untyped-def]
+    """Words of the longest text at most, and one: a byte and a blank each, and ideographs of three bytes."""
     longest = np.int64(0)
     for d in range(offsets.shape[0] - 1):
         longest = max(longest, offsets[d + 1] - offsets[d])
@@ -132,7 +132,7 @@ def _room(offsets):  # type: ignore[no-untyped-def]
 
 @njit(**CACHED)
 def _count(data, offsets, kinds, counts):  # type: ignore[no-untyped-def]
-    room = _room(offsets)
+    room = room_for(offsets)
     state, begins, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     for d in range(offsets.shape[0] - 1):
         counts[d] = split_places(data, offsets[d], offsets[d + 1], kinds, state, begins, ends)
@@ -140,15 +140,15 @@ def _count(data, offsets, kinds, counts):  # type: ignore[no-untyped-def]
 
 @njit(**CACHED)
 def _grams(data, offsets, ngram, kinds, hashes):  # type: ignore[no-untyped-def]
-    room = _room(offsets)
+    room = room_for(offsets)
     state, begins, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     total = 0
     for d in range(offsets.shape[0] - 1):
         n = split_places(data, offsets[d], offsets[d + 1], kinds, state, begins, ends)
         width = min(n, ngram)
-        power = _power(width)
+        power = power_of(width)
         for k in range(n - width + 1 if n else 0):
-            hashes[total] = _run(state, k, width, power)
+            hashes[total] = run_hash(state, k, width, power)
             total += 1
 
 
@@ -187,16 +187,16 @@ def _lookup(key, hashes, slots, bits):  # type: ignore[no-untyped-def]
 
 @njit(**CACHED)
 def _find(data, offsets, kinds, hashes, slots, bits, lengths, out):  # type: ignore[no-untyped-def]
-    room = _room(offsets)
+    room = room_for(offsets)
     state, begins, ends = np.empty(room, np.uint64), np.empty(room, np.int64), np.empty(room, np.int64)
     found = 0
     for d in range(offsets.shape[0] - 1):
         n = split_places(data, offsets[d], offsets[d + 1], kinds, state, begins, ends)
         for w in range(lengths.shape[0]):
             words = lengths[w]
-            power = _power(words)
+            power = power_of(words)
             for k in range(n - words + 1):
-                gram = _lookup(_run(state, k, words, power), hashes, slots, bits)
+                gram = _lookup(run_hash(state, k, words, power), hashes, slots, bits)
                 if gram >= 0:
                     if found < out.shape[0]:
                         out[found, 0], out[found, 1] = d, gram
