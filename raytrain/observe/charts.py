@@ -465,7 +465,7 @@ def histogram(
     if len(edges) != len(counts) + 1 or not counts or any(b <= a for a, b in pairwise(edges)):
         return ""
     heights = [math.log1p(n) if log else n for n in counts]
-    most, width = max(heights) or 1.0, 1 / len(counts)
+    most, step = max(heights) or 1.0, 1000 / len(counts)
     parts = []
     for rejected in thresholds:
         at = _along(edges, rejected.value)
@@ -475,13 +475,13 @@ def histogram(
                 f'<rect class="rejects" x="{_pc(low)}" y="0" width="{_pc(high - low)}" height="{height}">'
                 f"<title>{text(rejected.name)} {text(rejected.op)} {text(significant(rejected.value))}</title></rect>"
             )
-    for k, tall in enumerate(heights):
-        size_of = tall / most * height
-        parts.append(
-            f'<rect class="fill one" x="{_pc(k * width)}" y="{height - size_of:.1f}" width="{_pc(width * 0.9)}" '
-            f'height="{size_of:.1f}"><title>{text(significant(edges[k]))} to {text(significant(edges[k + 1]))}: '
-            f"{text(count(counts[k]))}</title></rect>"
-        )
+    bins = "".join(
+        f"M{k * step:.1f} 1000V{1000 - 1000 * tall / most:.1f}h{step * 0.9:.1f}V1000z" for k, tall in enumerate(heights)
+    )
+    parts.append(
+        f'<svg width="100%" height="{height}" viewBox="0 0 1000 1000" preserveAspectRatio="none">'
+        f'<path class="fill one" d="{bins}"/></svg>'
+    )
     for line in thresholds:
         x = _pc(_along(edges, line.value))
         parts.append(f'<line class="threshold" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')

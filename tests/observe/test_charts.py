@@ -185,3 +185,22 @@ def test_lineage_puts_parents_first_and_survives_a_cycle() -> None:
     assert charts.in_order({"a": [], "b": ["a"], "x": [], "c": ["a", "b"]}) == ["a", "b", "x", "c"]
     assert sorted(charts.in_order({"a": ["b"], "b": ["a"], "c": []})) == ["a", "b", "c"]
     assert charts.in_order({"a": ["not here"]}) == ["a"]
+
+
+def test_a_threshold_stands_where_its_value_lies_between_edges_however_they_grow() -> None:
+    drawn = charts.histogram([0, 1, 10, 100], [5, 2, 1], [charts.Threshold("words", ">=", 55)], label="x")
+    at = 100 * (2 + (55 - 10) / 90) / 3
+    assert f'x1="{at:.2f}%"' in drawn
+    assert f'<rect class="rejects" x="0.00%" y="0" width="{at:.2f}%"' in drawn
+    most = charts.histogram([0, 1, 10, 100], [5, 2, 1], [charts.Threshold("words", "<=", 55)], label="x")
+    assert f'<rect class="rejects" x="{at:.2f}%"' in most
+
+
+@pytest.mark.parametrize("edges", [[], [1], [0, 1], [0, 1, 1], [0, 2, 1]])
+def test_counts_that_do_not_fit_their_edges_are_not_drawn(edges: list[float]) -> None:
+    assert charts.histogram(edges, [1.0, 2.0], label="x") == ""
+
+
+def test_every_bin_reaches_its_height() -> None:
+    drawn = charts.histogram([0, 1, 2, 3], [4, 0, 1], label="x")
+    assert [float(v) for v in re.findall(r"1000V([\d.]+)h", drawn)] == [0, 1000, 750]

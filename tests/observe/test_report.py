@@ -17,6 +17,7 @@ from raytrain.observe.charts import money
 from raytrain.observe.report import SECTIONS, render
 from raytrain.observe.report.documents import differences, marked
 from raytrain.observe.report.money import text_through
+from tests.observe.conftest import full_facts
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x00\x1b[31m\u202e\ud800\"'&</style></pre>{{}}${}"
@@ -104,18 +105,24 @@ def test_nothing_gives_a_page_that_says_what_is_missing(facts: dict[str, Any]) -
     assert "could not be drawn" not in html
 
 
-def test_each_key_alone_and_all_but_each_give_a_page(facts: dict[str, Any]) -> None:
-    for key in facts:
-        for part in ({key: facts[key]}, {k: v for k, v in facts.items() if k != key}):
+@pytest.fixture(scope="session")
+def small() -> dict[str, Any]:
+    """The same with a tenth of the steps, for tests that draw many pages."""
+    return full_facts(60)
+
+
+def test_each_key_alone_and_all_but_each_give_a_page(small: dict[str, Any]) -> None:
+    for key in small:
+        for part in ({key: small[key]}, {k: v for k, v in small.items() if k != key}):
             html = render(part)
             Page(html)
             assert "could not be drawn" not in html, key
 
 
 @pytest.mark.parametrize("empty", [None, [], {}, ""])
-def test_an_empty_value_of_any_key_is_as_good_as_none(facts: dict[str, Any], empty: object) -> None:
-    for key in facts:
-        html = render({**facts, key: empty})
+def test_an_empty_value_of_any_key_is_as_good_as_none(small: dict[str, Any], empty: object) -> None:
+    for key in small:
+        html = render({**small, key: empty})
         Page(html)
         assert "could not be drawn" not in html, key
 
@@ -147,15 +154,15 @@ def test_facts_of_the_wrong_shape_cost_their_section_only(facts: dict[str, Any])
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
-def test_any_json_in_any_place_gives_a_well_formed_page(facts: dict[str, Any], data: st.DataObject) -> None:
+def test_any_json_in_any_place_gives_a_well_formed_page(small: dict[str, Any], data: st.DataObject) -> None:
     leaves = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8)
     json_like = st.recursive(
         leaves, lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=5), c, max_size=3)
     )
-    changed = dict(facts)
-    for key in data.draw(st.lists(st.sampled_from(sorted(facts)), min_size=1, max_size=3, unique=True)):
+    changed = dict(small)
+    for key in data.draw(st.lists(st.sampled_from(sorted(small)), min_size=1, max_size=3, unique=True)):
         value = data.draw(json_like)
-        inner = facts[key]
+        inner = small[key]
         if isinstance(inner, dict) and inner and data.draw(st.booleans()):
             value = {**inner, data.draw(st.sampled_from(sorted(inner))): value}
         elif isinstance(inner, list) and data.draw(st.booleans()):
