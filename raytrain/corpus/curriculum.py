@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raytrain.config import Section
+from raytrain.corpus.coded import Coded
 
 LEVELS = 1024
 Measure = Literal["words", "rarity", "compression"]
@@ -39,13 +40,12 @@ def levels(by: Measure, values: NDArray[np.floating] | NDArray[np.integer]) -> N
     return np.clip((share * LEVELS).astype(np.int64), 0, LEVELS - 1)
 
 
-def tally(domains: Sequence[str], level: NDArray[np.int64], size: NDArray[np.int64]) -> Tally:
+def tally(domains: Coded, level: NDArray[np.int64], size: NDArray[np.int64]) -> Tally:
     """Bytes by domain and level of some documents."""
-    names, which = np.unique(np.array(domains, dtype=object).astype(str), return_inverse=True)
+    cells, where = np.unique(domains.codes * LEVELS + level, return_inverse=True)
     found: Tally = {}
-    for i, name in enumerate(names.tolist()):
-        held = np.bincount(level[which == i], size[which == i], LEVELS)
-        found[name] = {int(k): int(held[k]) for k in np.flatnonzero(held)}
+    for cell, held in zip(cells.tolist(), np.bincount(where, size).astype(np.int64).tolist(), strict=True):
+        found.setdefault(str(domains.values[cell // LEVELS]), {})[cell % LEVELS] = held
     return found
 
 
@@ -68,10 +68,9 @@ def edges(tallies: Iterable[Mapping[str, Mapping[str | int, int]]], bins: int) -
     return found
 
 
-def bins(domains: Sequence[str], level: NDArray[np.int64], cut: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
-    """The bin of each document by its domain's edges."""
-    names, which = np.unique(np.array(domains, dtype=object).astype(str), return_inverse=True)
-    found = np.zeros(len(level), np.int64)
-    for i, name in enumerate(names.tolist()):
-        found[which == i] = np.searchsorted(cut[name], level[which == i], side="right")
-    return found
+def bins(domains: Coded, level: NDArray[np.int64], cut: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
+    """The bin of each document by its domain's edges; 0 in a domain that has none, as nothing of it is kept."""
+    many = max((len(held) for held in cut.values()), default=0)
+    held = np.array([cut.get(str(name), [LEVELS] * many) for name in domains.values], np.int64)
+    held = held.reshape(len(domains.values), many)[domains.codes]
+    return np.asarray((held <= level[:, None]).sum(axis=1), np.int64)
