@@ -1,16 +1,17 @@
 """Byte-level BPE: training it, and the fastest encoder that gives exactly the reference's ids.
 
 The format is Hugging Face's tokenizer.json, the reference its `tokenizers` library. gigatoken encodes an order of
-magnitude faster; it is believed only after it agreed with the reference on every distinct pre-token of the text
-at hand and on a sample of whole documents, and any difference falls back to the reference. The invariant: ids
-never depend on which encoder ran.
+magnitude faster; its ids are used for a document only where they are proven from the definition (proof.py), and a
+sample of whole documents is held against the reference all the same. The invariant: ids never depend on which
+encoder ran.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,13 +19,8 @@ import numpy as np
 
 from raytrain.errors import UserError
 
-# The pre-tokenizer of Llama 3 (its released tokenizer.json): contractions, words with their leading space,
-# numbers by three digits, punctuation, newlines, spaces.
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SAMPLE_EVERY = 64  # one whole document in so many is encoded by the reference as well
+SAMPLE_EVERY = 512  # one document in so many is encoded by the reference as well,
+SAMPLE_BYTES = 1 << 16  # if it is no longer
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, end_of_text: str) -> str:
@@ -33,6 +29,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, end_of_
     Raises UserError when the text holds too few repeated pairs for `vocab_size` tokens.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    from raytrain.tokens.proof import PATTERN
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -59,8 +57,24 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, end_of_
     return str(tokenizer.to_str())
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Documents as ids: uint32 [tokens], document i is `ids[starts[i]:starts[i + 1]]`; no end-of-text."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+
+    def packed(self, rows: np.ndarray, end_id: int, dtype: np.dtype[Any]) -> np.ndarray:
+        """The documents of these rows one behind the other, each with `end_id` behind it."""
+        from raytrain.tokens.packed import pack
+
+        out = np.empty(int((self.starts[rows + 1] - self.starts[rows] + 1).sum()), dtype)
+        pack(self.ids, self.starts, rows, end_id, out)
+        return out
+
+
 class Encoder:
-    """Encodes documents with one tokenizer.json; `encode` appends end-of-text to each."""
+    """Encodes documents with one tokenizer.json. A process keeps 32 MB of what it has proven."""
 
     def __init__(self, definition: str, end_of_text: str) -> None:
         from tokenizers import Tokenizer
@@ -69,8 +83,6 @@ class Encoder:
             self.reference = Tokenizer.from_str(definition)
         except Exception as error:
             raise UserError(f"tokenizer: not a tokenizer.json that `tokenizers` can read: {error}") from None
-        self.definition = definition
-        self.end_of_text = end_of_text
         end = self.reference.token_to_id(end_of_text)
         if end is None:
             raise UserError(
@@ -80,68 +92,100 @@ class Encoder:
         self.vocab_size: int = self.reference.get_vocab_size(with_added_tokens=True)
         # Text that spells a special token is text: nobody's document may forge an end-of-text.
         self.reference.encode_special_tokens = True
-        self._specials = [t.content for t in self.reference.get_added_tokens_decoder().values()]
-        self._pattern = _split_pattern(definition)
-        self._fast = _gigatoken(definition) if self._pattern is not None else None
-        self._checked: set[str] = set()
-        self.fell_back = self._fast is None
+        self._specials = [t.content.encode() for t in self.reference.get_added_tokens_decoder().values()]
+        self._definition = definition
+        self._fast: Any | None = None
+        self._prover: Any | None = None
+        self._ready = False
 
     @property
     def name(self) -> str:
         """Which encoder is in use."""
-        return "tokenizers" if self.fell_back else "gigatoken"
+        self._prepare()
+        return "gigatoken" if self._fast is not None else "tokenizers"
 
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """All documents' ids in one uint32 array [tokens], each followed by end-of-text, and their lengths [documents].
+    def encode(self, texts: Any) -> Encoded:
+        """The ids of all documents: a sequence of str, or an Arrow column of them."""
+        import pyarrow as pa
 
-        Lengths count the end-of-text.
-        """
-        if not self.fell_back and not self._agrees(texts):
-            self.fell_back = True
-        spelt = [i for i, t in enumerate(texts) if any(s in t for s in self._specials)]
-        if self.fell_back:
-            rows = [np.array(ids, np.uint32) for ids in self._reference_ids(texts)]
-        else:
-            rows = self._fast_rows(texts)
-            for i in spelt:
-                rows[i] = np.array(self._reference_ids([texts[i]])[0], np.uint32)
-        end = np.array([self.end_id], np.uint32)
-        parts = [part for row in rows for part in (row, end)]
-        lengths = np.array([len(row) + 1 for row in rows], np.int64)
-        return (np.concatenate(parts) if parts else np.empty(0, np.uint32)), lengths
+        from raytrain.corpus.kernels.buffers import text_buffers
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return str(self.reference.decode(list(ids), skip_special_tokens=False))
+        column = texts if isinstance(texts, (pa.Array, pa.ChunkedArray)) else pa.array(texts, pa.large_string())
+        data, offsets = text_buffers(column)
+        self._prepare()
+        if self._fast is None:
+            return self._by_reference(column)
+        found = _gigatoken_ids(self._fast, data, offsets)
+        doubted = {int(i): True for i in self._prover.doubted(data, offsets, found.ids, found.starts)}  # type: ignore[union-attr]
+        doubted |= dict.fromkeys(_spelling(data, offsets, self._specials), True)
+        lengths = np.diff(offsets)
+        sampled = [i for i in range(0, len(lengths), SAMPLE_EVERY) if lengths[i] <= SAMPLE_BYTES and i not in doubted]
+        rows = [*doubted, *sampled]
+        if not rows:
+            return found
+        known = dict(zip(rows, self._reference_ids(column.take(pa.array(rows)).to_pylist()), strict=True))
+        if any(not np.array_equal(found.ids[found.starts[i] : found.starts[i + 1]], known[i]) for i in sampled):
+            self._fast = None  # a proof that was none: nothing of it is believed any more
+            return self._by_reference(column)
+        return _replaced(found, {i: known[i] for i in sorted(doubted)})
 
-    def _agrees(self, texts: Sequence[str]) -> bool:
-        """Whether the fast encoder gives the reference's ids on what has not been checked yet."""
-        assert self._pattern is not None
-        fresh: set[str] = set()
-        for text in texts:
-            fresh.update(self._pattern.findall(text))
-        fresh -= self._checked
-        pieces = sorted(p for p in fresh if not any(s in p for s in self._specials))
-        pieces += [t for t in texts[::SAMPLE_EVERY] if not any(s in t for s in self._specials)]
-        self._checked |= fresh
-        if not pieces:
-            return True
-        return all(
-            np.array_equal(a, b) for a, b in zip(self._fast_rows(pieces), self._reference_ids(pieces), strict=True)
-        )
+    def _prepare(self) -> None:
+        """Loads the fast encoder where this definition can be proven."""
+        if self._ready:
+            return
+        from raytrain.tokens.proof import Prover, definition_of
 
-    def _fast_rows(self, texts: Sequence[str]) -> list[np.ndarray]:
-        import awkward
+        known = definition_of(self._definition)
+        if known is not None:
+            self._fast, self._prover = _gigatoken(self._definition), Prover(known)
+        self._ready = True
 
-        assert self._fast is not None
-        if not texts:
-            return []
-        ids = self._fast.encode_batch(list(texts), parallel=False)
-        flat = awkward.to_numpy(awkward.flatten(ids))
-        bounds = np.cumsum(awkward.to_numpy(awkward.num(ids)))[:-1]
-        return list(np.split(flat, bounds))
+    def _by_reference(self, column: Any) -> Encoded:
+        rows = self._reference_ids(column.to_pylist())
+        starts = np.concatenate(([0], np.cumsum([len(r) for r in rows], dtype=np.int64)))
+        return Encoded(np.concatenate([np.empty(0, np.uint32), *rows]), starts)
 
-    def _reference_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [e.ids for e in self.reference.encode_batch_fast(list(texts), add_special_tokens=False)]
+    def _reference_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encoded = self.reference.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(e.ids, np.uint32) for e in encoded]
+
+
+def _gigatoken_ids(fast: Any, data: np.ndarray, offsets: np.ndarray) -> Encoded:
+    """gigatoken over Arrow's own buffers, on this thread: shards are the unit of parallelism."""
+    import awkward as ak
+
+    if len(offsets) == 1:
+        return Encoded(np.empty(0, np.uint32), np.zeros(1, np.int64))
+    characters = ak.contents.NumpyArray(data, parameters={"__array__": "char"})
+    texts = ak.contents.ListOffsetArray(ak.index.Index64(offsets), characters, parameters={"__array__": "string"})
+    layout = fast.encode_batch(ak.Array(texts), parallel=False).layout
+    return Encoded(np.asarray(layout.content.data), np.asarray(layout.offsets.data))
+
+
+def _spelling(data: np.ndarray, offsets: np.ndarray, specials: Sequence[bytes]) -> list[int]:
+    """The documents that spell a special token."""
+    held = data.tobytes() if specials else b""
+    places = []
+    for special in specials:
+        at = held.find(special)
+        while at >= 0:
+            places.append(at)
+            at = held.find(special, at + 1)
+    return sorted({int(i) for i in np.searchsorted(offsets, places, side="right") - 1})
+
+
+def _replaced(encoded: Encoded, rows: Mapping[int, np.ndarray]) -> Encoded:
+    """The same documents with other ids for some."""
+    if not rows:
+        return encoded
+    ids, starts = encoded.ids, encoded.starts
+    lengths = np.diff(starts)
+    pieces, at = [], 0
+    for i, other in rows.items():
+        pieces += [ids[at : starts[i]], other]
+        at = int(starts[i + 1])
+        lengths[i] = len(other)
+    return Encoded(np.concatenate([*pieces, ids[at:]]), np.concatenate(([0], np.cumsum(lengths))))
 
 
 def sha256(definition: str) -> str:
@@ -164,20 +208,3 @@ def _gigatoken(definition: str) -> Any | None:
         return gigatoken.Tokenizer.from_json(definition)
     except (ImportError, RuntimeError, ValueError):  # an unknown pre-tokenizer: the reference serves
         return None
-
-
-def _split_pattern(definition: str) -> Any | None:
-    """The regular expression that a tokenizer.json splits by, or None if it splits by anything else."""
-    import regex
-
-    parsed = json.loads(definition)
-    if parsed.get("normalizer"):
-        return None
-    pre = parsed.get("pre_tokenizer") or {}
-    steps = pre.get("pretokenizers", []) if pre.get("type") == "Sequence" else [pre]
-    if len(steps) == 2 and steps[0].get("type") == "Split" and steps[1].get("type") == "ByteLevel":
-        pattern = steps[0]["pattern"].get("Regex")
-        plain = not steps[1].get("use_regex") and not steps[1].get("add_prefix_space")
-        isolated = steps[0].get("behavior") == "Isolated" and not steps[0].get("invert")
-        return regex.compile(pattern) if pattern and plain and isolated else None
-    return None

@@ -25,7 +25,7 @@ def test_every_document_stands_where_its_row_says(store: Store) -> None:
             name = "validation.bin" if row["split"] == "validation" else f"train-{row['group']}.bin"
             ids = np.frombuffer(tokens.get(shard, name), tokens.facts["dtype"])
             piece = ids[row["position"] : row["position"] + row["tokens"]]
-            assert piece.tolist() == coder.encode([text])[0].tolist()
+            assert piece.tolist() == [*coder.encode([text]).ids.tolist(), coder.end_id]
 
 
 def test_no_token_of_a_validation_document_is_trained_on(store: Store) -> None:
