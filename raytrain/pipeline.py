@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytrain.corpus import contamination, forgotten, ingest, select
+from raytrain.corpus import contamination, difficulty, forgotten, ingest, select
 from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import SourceFile, inventory, source_ids
 from raytrain.corpus.rules import rules_of, stages_needed
@@ -140,13 +140,24 @@ _CONTAMINATION = Step(
 )
 
 
+_DIFFICULTY = Step(
+    difficulty.NAME,
+    difficulty.KIND,
+    difficulty.VERSION,
+    {"documents": "ingest"},
+    lambda recipe, made: difficulty.config_of(recipe.corpus),
+    lambda walk, ctx: difficulty.run(ctx),
+)
+
+
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of a recipe in order: every step's parents stand before it."""
     stages = [text.STAGE, language.STAGE, *read_stages(recipe.corpus.stages)]
     asked = {*stages_needed(rules_of(recipe.corpus)), text.STAGE.name, language.STAGE.name}
     attributes = {stage.name: stage.step for stage in stages if stage.name in asked}
-    looked_for = {"contamination": _CONTAMINATION} if recipe.corpus.decontaminate.sets else {}
-    attributes |= {name: step.name for name, step in looked_for.items()}
+    more = {"contamination": _CONTAMINATION} if recipe.corpus.decontaminate.sets else {}
+    more |= {"difficulty": _DIFFICULTY} if recipe.corpus.difficulty else {}
+    attributes |= {name: step.name for name, step in more.items()}
     return (
         Step(
             ingest.NAME,
@@ -157,7 +168,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda walk, ctx: ingest.run(ctx, walk.files),
         ),
         *(_stage(stage) for stage in stages),
-        *looked_for.values(),
+        *more.values(),
         _stage(minhash.STAGE),
         Step(
             dedup.NAME,

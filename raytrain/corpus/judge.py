@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.corpus import limits, split
+from raytrain.corpus import curriculum, limits, split
 from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.attributes import shard_table
 from raytrain.corpus.coded import Coded, id_numbers
@@ -46,6 +46,8 @@ class Judged:
         stages: dict[str, set[str]] = {"language": set(LANGUAGE)}
         for rule in self.rules.values():
             stages.setdefault(rule.stage, set()).add(rule.column)
+        if self.config["difficulty"]:
+            stages.setdefault("difficulty", set()).add(self.config["difficulty"]["by"])
         held = {name: _attributes(store, parents[name], name, columns) for name, columns in stages.items()}
         self.cuts = read_cuts(store, parents.values())
         self.columns = _columns(self.table, held, self.cuts, self.config["languages"]["min_score"])
@@ -88,6 +90,14 @@ class Judged:
             other[f"limits.{name}"] = (f"refused: {value or 'unknown'}", 1.0, "==", 0.0)
         return verdicts.numbers(self.verdict, document, self.rules, held, other)
 
+    @property
+    def level(self) -> NDArray[np.int64]:
+        """How difficult each document is, on curriculum's scale; 0 where the recipe asks for no bins."""
+        asked = self.config["difficulty"]
+        if not asked:
+            return np.zeros(len(self.columns.bytes), np.int64)
+        return curriculum.levels(asked["by"], self.columns.stages["difficulty"][asked["by"]])
+
     def tally(self) -> dict[str, Any]:
         return verdicts.tally(self.verdict, self.columns)
 
@@ -113,7 +123,7 @@ def judge_shard(task: Task) -> Task:
         PASSED: writer.put(task["shard"], PASSED, table_bytes(passed)),
         GROUPED: writer.put(task["shard"], GROUPED, table_bytes(grouped)),
     }
-    facts = {"counts": shard.tally(), "ranges": _ranges(shard)}
+    facts = {"counts": shard.tally(), "ranges": _ranges(shard), "levels": _levels(shard)}
     return writer.commit_shard(task["shard"], objects, passed.num_rows, facts)
 
 
@@ -197,6 +207,15 @@ def _duplicates(dedup: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
     of = pc.fill_null(dedup.column("duplicate_of"), -1)
     jaccard = pc.fill_null(dedup.column("jaccard"), float("nan"))
     return (kind.to_numpy().astype(np.int64), of.to_numpy().copy(), jaccard.to_numpy().copy())
+
+
+def _levels(shard: Judged) -> curriculum.Tally:
+    """Bytes by domain and level of what is kept as far as this shard knows."""
+    if not shard.config["difficulty"]:
+        return {}
+    keep, domains = shard.verdict.keep, shard.columns.documents["domain"]
+    kept = Coded(domains.values, domains.codes[keep])
+    return curriculum.tally(kept, shard.level[keep], shard.columns.left[keep])
 
 
 def _ranges(shard: Judged) -> dict[str, list[float]]:

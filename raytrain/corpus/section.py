@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from raytrain.config import Section
+from raytrain.corpus.curriculum import DifficultySection
 from raytrain.evalsets.section import DecontaminateSection
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
@@ -154,6 +155,9 @@ class CorpusSection(Section):
     )
     dedup: DedupSection = DedupSection()
     decontaminate: DecontaminateSection = DecontaminateSection()
+    difficulty: DifficultySection | None = Field(
+        default=None, description="cut each domain into bins that train.curriculum weighs; not given: one bin"
+    )
     limits: LimitsSection = LimitsSection()
     split: SplitSection = SplitSection()
 

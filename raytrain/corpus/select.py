@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raytrain.corpus import cuts, histograms, samples
+from raytrain.corpus import curriculum, cuts, histograms, samples
 from raytrain.corpus import judge as judging
 from raytrain.corpus import split as splitting
 from raytrain.corpus import verdict as verdicts
@@ -47,6 +47,7 @@ def config_of(corpus: CorpusSection, forgotten: Sequence[str] = ()) -> dict[str,
         "languages": corpus.languages.model_dump(mode="json"),
         "rules": [rule.as_dict() for rule in rules_of(corpus)],
         "jaccard": corpus.dedup.jaccard,
+        "difficulty": corpus.difficulty.model_dump(mode="json") if corpus.difficulty else None,
         "limits": corpus.limits.model_dump(mode="json"),
         "forgotten": sorted(forgotten),
         "split": corpus.split.model_dump(mode="json"),
@@ -65,6 +66,7 @@ def run(ctx: StepContext) -> StepResult:
     shared = {
         "split": splitting.split(settled.clusters, ctx.config["split"]).as_dict(),
         "over": settled.over,
+        "bins": _bins(judged, ctx.config["difficulty"]),
         "edges": histograms.all_edges(record["facts"]["ranges"] for record in judged),
     }
     rows = settled.decisions
@@ -147,13 +149,19 @@ def _kept(table: Any, shard: judging.Judged, task: Task) -> tuple[Any, dict[str,
         "split": pc.if_else(pa.array(held_out, pa.bool_()), "validation", "train"),
         "shard": pa.array(np.full(len(rows), task["shard"], np.int64)),
         "row": pa.array(rows),
-        "bin": pa.array(np.zeros(len(rows), np.int64)),
+        "bin": pa.array(curriculum.bins(shard.columns.documents["domain"], shard.level, task["bins"])[rows]),
         "cut_bytes": pa.array(shard.columns.bytes[rows] - size),
     }
     out = out.set_column(out.column_names.index("bytes"), "bytes", pa.array(size))
     for name, column in more.items():
         out = out.append_column(name, column)
     return out, lost
+
+
+def _bins(judged: Sequence[Mapping[str, Any]], difficulty: Mapping[str, Any] | None) -> dict[str, list[int]]:
+    """Where each domain's difficulty bins begin; empty where the recipe asks for none."""
+    tallies = [record["facts"]["levels"] for record in judged]
+    return curriculum.edges(tallies, difficulty["bins"]) if difficulty else {}
 
 
 def _verdicts(shard: judging.Judged) -> Any:
