@@ -31,7 +31,6 @@ GUTENBERG = b"PROJECT GUTENBERG EBOOK"
 # What a character means: its canonical combining class, or ODD where it goes, breaks a line or may compose.
 ODD = 255
 UNWANTED = (*range(0x80, 0xA0), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF)
-HANGUL = range(0xAC00, 0xD7A4)
 
 
 @cache
@@ -47,8 +46,8 @@ def byte_table(strip_gutenberg: bool) -> Bytes:
 def character_table(form: str) -> Bytes:
     """For each code point its combining class, or ODD; a text without ODD and with classes in order is in `form`.
 
-    More cautious than the quick check of Unicode Standard Annex 15, section 9: what stands behind the first place of
-    any decomposition might compose with what is before it.
+    The quick check of Unicode Standard Annex 15, section 9, with a "maybe" (what stands behind the first place of a
+    pair that composes) counted as a no.
     """
     table = np.zeros(sys.maxunicode + 1, np.uint8)
     table[list(UNWANTED)] = ODD
@@ -61,8 +60,9 @@ def character_table(form: str) -> Bytes:
                 table[code] = unicodedata.combining(character)
         else:
             table[code] = ODD
-        if unicodedata.decomposition(character) or code in HANGUL:
-            table[[ord(behind) for behind in unicodedata.normalize("NFD", character)[1:]]] = ODD
+        parts = unicodedata.normalize("NFD", character)
+        if len(parts) > 1 and unicodedata.normalize("NFC", parts) == character:
+            table[[ord(part) for part in parts[1:]]] = ODD
     return frozen(table)
 
 
