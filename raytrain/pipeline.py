@@ -150,6 +150,12 @@ _DIFFICULTY = Step(
 )
 
 
+def _quality(recipe: Recipe) -> dict[str, str]:
+    """The stage that makes the column by which dedup's survivors are chosen, where the recipe names one."""
+    column = recipe.corpus.dedup.quality
+    return {} if column is None else {"quality": f"annotate-{column.split('.')[0]}"}
+
+
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of a recipe in order: every step's parents stand before it."""
     stages = [text.STAGE, language.STAGE, *read_stages(recipe.corpus.stages)]
@@ -174,8 +180,8 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             dedup.NAME,
             dedup.KIND,
             dedup.VERSION,
-            {"documents": "ingest", "minhash": minhash.STAGE.step},
-            lambda recipe, made: dedup.config_of(recipe.corpus),
+            {"documents": "ingest", "minhash": minhash.STAGE.step, **_quality(recipe)},
+            lambda recipe, made: dedup.config_of(recipe.corpus, made["ingest"].store),
             lambda walk, ctx: dedup.run(ctx),
         ),
         Step(

@@ -21,7 +21,6 @@ from raytrain.corpus.coded import Coded, id_numbers
 from raytrain.corpus.cuts import OBJECT as CUTS
 from raytrain.corpus.cuts import read_cuts
 from raytrain.corpus.dedup import survivors
-from raytrain.corpus.dedup.clusters import Member
 from raytrain.corpus.dedup.step import DEDUP
 from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.rules import Rule
@@ -137,7 +136,9 @@ def company(shard: Judged) -> tuple[Any, Any]:
     held = held.append_column("left", pa.array(shard.columns.left))
     held = held.append_column("draw", pa.array(id_numbers(shard.table.column("doc_id"))))
     passed = held.select(["doc", "cluster", "source", "origin", "draw", "left"]).rename_columns({"left": "bytes"})
-    grouped = held.select(["doc", "doc_id", "record_id", "licence", "bytes"])
+    for name in ("rank", "url"):
+        held = held.append_column(name, shard.dedup.column(name))
+    grouped = held.select(list(survivors.COMPANY))
     many = shard.dedup.column("grouped").to_numpy()
     return passed.filter(pa.array(passes)), grouped.filter(pa.array(passes & many))
 
@@ -146,13 +147,7 @@ def settle(passed: Iterable[Any], grouped: Iterable[Any], dedup: Artifact, confi
     """Decides among the documents of all shards, given the two tables that `company` made of each."""
     import pyarrow as pa
 
-    passing: dict[int, Member] = {}
-    for table in grouped:
-        for row in table.to_pylist():
-            doc = row.pop("doc")
-            passing[doc] = Member(**row)
-    decided = survivors.among(passing, survivors.accepted_pairs(dedup), config["jaccard"])
-    rows = survivors.decision_rows(decided)
+    rows = survivors.among(pa.concat_tables(grouped), dedup)
     held = pa.concat_tables(passed)
     gone = rows["doc"][rows["rule"] > 0]
     held = held.filter(pa.array(~np.isin(held.column("doc").to_numpy(), gone)))

@@ -74,21 +74,40 @@ class LanguagesSection(Section):
 
 
 class DedupSection(Section):
-    """MinHash bands find candidates, the true Jaccard similarity of their shingles decides.
+    """MinHash bands find candidates, the true similarity of their shingles decides.
 
     Defaults: FineWeb (Penedo et al. 2024, section 3.4): word 5-grams, 14 bands of 8; a pair of similarity s
     becomes a candidate with probability 1 - (1 - s^8)^14: 0.92 at 0.8, 0.99 at 0.85.
     """
 
-    bands: int = Field(default=14, ge=1, le=64, description="more bands find more candidates")
-    rows: int = Field(default=8, ge=1, le=32, description="values a band; more rows make a band stricter")
-    ngram: int = Field(default=5, ge=1, le=50, description="words a shingle")
+    bands: int = Field(default=14, ge=1, le=1024, description="more bands find more candidates")
+    rows: int = Field(default=8, ge=1, le=128, description="values a band; more rows make a band stricter")
+    unit: Literal["word", "character"] = Field(default="word", description="what shingles are made of")
+    ngram: int = Field(default=5, ge=1, le=100, description="words (or characters) a shingle")
     jaccard: float = Field(default=0.8, gt=0, le=1, description="verified similarity that makes a duplicate")
+    containment: float | None = Field(
+        default=None, gt=0, le=1, description="a candidate goes, too, if so much of it stands in a longer one"
+    )
+    url: bool = Field(default=False, description="of documents of one URL keep one")
+    licences: tuple[str, ...] = Field(
+        default=(), max_length=250, description="whose copy survives: these first, then other known ones, unknown last"
+    )
+    quality: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_]*\.[A-Za-z0-9_]+$",
+        description="of equal licence the larger value of this column survives (text.alpha_word_ratio); then the longer",
+    )
+    max_source_loss: float = Field(
+        default=0.5, ge=0, le=1, description="stop when a source would lose more of its documents to near-duplicates"
+    )
+    against: tuple[str, ...] = Field(
+        default=(), description="earlier corpora (runs, or ids of corpora) whose documents are not to come again"
+    )
 
     @model_validator(mode="after")
     def _reachable(self) -> DedupSection:
-        if self.bands * self.rows > 1024:
-            raise ValueError(f"bands x rows is {self.bands * self.rows}; at most 1024 values a document are kept")
+        if self.bands * self.rows > 16384:
+            raise ValueError(f"bands x rows is {self.bands * self.rows}; at most 16384 values a document are kept")
         found = 1 - (1 - self.jaccard**self.rows) ** self.bands
         if found < 0.5:
             raise ValueError(

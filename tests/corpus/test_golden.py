@@ -32,9 +32,9 @@ GOLDEN = {
     "ingest": (3, "48ae9c352aa3dddd"),
     "annotate-text": (1, "250cae7e3f02e919"),
     "annotate-language": (1, "b2e06867ddbee58f"),
-    "annotate-minhash": (1, "c7d175f9b5c9671e"),
-    "dedup": (1, "0fe27788166ce68b"),
-    "select": (2, "964549b925090d1c"),
+    "annotate-minhash": (2, "6a642c94177e119f"),
+    "dedup": (2, "861e784c885df894"),
+    "select": (2, "a1d08c466d872669"),
 }
 
 

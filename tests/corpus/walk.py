@@ -70,9 +70,9 @@ class Walk:
             stage.run,
         )
 
-    def dedup(self, documents: Artifact, signatures: Artifact) -> Artifact:
-        parents = {"documents": documents, "minhash": signatures}
-        return self.make(dedup, dedup.config_of(self.section), parents, dedup.run)
+    def dedup(self, documents: Artifact, signatures: Artifact, **quality: Artifact) -> Artifact:
+        parents = {"documents": documents, "minhash": signatures, **quality}
+        return self.make(dedup, dedup.config_of(self.section, self.store), parents, dedup.run)
 
     def corpus(self) -> Artifact:
         documents = self.ingest()

@@ -1,8 +1,8 @@
 """Exact and near duplicates: candidates by MinHash bands, every removal verified against the texts.
 
-Documents are numbered across the corpus: document i is row i - first of the shard that begins at `first`. The
-order of work: exchange (bands.py), candidates (bands.py), shingles and true similarity (verify.py), clusters and
-survivors (clusters.py), one table a shard (step.py).
+The order of work: the documents searched, numbered through (pool.py), one text and one URL (groups.py), candidates
+(bands.py), true similarity (verify.py), clusters and survivors (clusters.py), one table a shard (tables.py), the walk
+over all of it (step.py); what travels between tasks goes through exchange.py.
 """
 
 from raytrain.corpus.dedup.step import DEDUP, KIND, NAME, VERSION, config_of, run

@@ -1,107 +1,136 @@
-"""Candidate pairs: documents whose signatures agree in all rows of some band, and those of equal text.
+"""Candidate pairs: texts whose signatures agree in all rows of some band.
 
-Locality-sensitive hashing by bands (Leskovec et al., Mining of Massive Datasets, section 3.4). Copies of one text
-count once in a band. In a group of up to ALL_PAIRS texts every pair is a candidate; in a larger one, a template
-or boilerplate, each text is paired with the first and with the one before it, so that work stays linear. The
-invariant: the pairs depend on the signatures alone, not on partitions or workers.
+Locality-sensitive hashing by bands (Leskovec et al., Mining of Massive Datasets, section 3.4). Of copies of one
+text only the best takes part. In a group of up to ALL_PAIRS texts every pair is a candidate; in a larger one, a
+template or boilerplate, each text is paired with the first, with the one before it, and with the first of the
+earlier corpora, so that work stays linear. The invariant: the pairs depend on the signatures alone, not on
+partitions or workers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup.exchange import Rows, read_ranges, write_partitions
-from raytrain.corpus.ingest import INDEX
+from raytrain.corpus.dedup import exchange
+from raytrain.corpus.dedup.groups import SAME_TEXT
+from raytrain.corpus.dedup.pool import counted
 from raytrain.corpus.stages.minhash import OBJECT as MINHASH
 from raytrain.store import ArtifactWriter, Store
-from raytrain.store.artifact import table_bytes
 from raytrain.store.step import Task
 
 ALL_PAIRS = 64
-ROW = np.dtype([("key", "<u8"), ("text", "<u8"), ("doc", "<i8")])
-CANDIDATES = "candidates.parquet"
+ROW = np.dtype([("key", "<u8"), ("doc", "<i8")])
+PAIR = np.dtype([("a", "<i8"), ("b", "<i8"), ("kind", "<i8")])
+NEED = np.dtype([("doc", "<i8"), ("part", "<i8")])  # the range `part` compares document `doc`
 
 
-def exchange_shard(task: Task) -> Task:
-    """Writes a shard's band rows, by partition."""
-    writer = ArtifactWriter(Store(task["store"]), task["prefix"])
+def send_bands(task: Task) -> Task:
+    """Writes the band rows of a sender's texts, by partition of their key."""
+    store = Store(task["store"])
+    writer = ArtifactWriter(store, task["prefix"])
     done = writer.record(task["shard"])
     if done is not None:
         return done
-    ids = shard_table(writer.store, task["documents"], INDEX, ["doc_id"]).column("doc_id")
-    attribute = shard_table(writer.store, task["minhash"], MINHASH)
-    signatures = attribute.column("signature")
-    values = np.frombuffer(b"".join(signatures.to_pylist()), "<u4").reshape(len(ids), signatures.type.byte_width // 4)
-    texts = text_hashes(ids.to_pylist())
-    rows = band_rows(values, attribute.column("shingles").to_numpy(), texts, task["first"], task["config"]["bands"])
-    parts = ((rows["key"] >> np.uint64(33)) % np.uint64(task["partitions"])).astype(np.int64)
-    return write_partitions(writer, task["shard"], rows, parts, task["partitions"])
+    copies = copies_in(store, task)
+    held = []
+    for shard in task["shards"]:
+        attribute = shard_table(store, shard["minhash"], MINHASH)
+        rows = counted(store, shard)
+        shingles = attribute.column("shingles").to_numpy()
+        rows = rows[(shingles[rows] > 0) & ~np.isin(rows + shard["first"], copies)]
+        values = signature_values(attribute.column("signature"))[rows]
+        held.append(band_rows(values, rows + shard["first"], task["config"]["bands"]))
+    sent: NDArray[Any] = np.concatenate(held)
+    parts = partition_of(sent["key"], task["partitions"])
+    objects = exchange.send(writer, task["shard"], "bands", sent, parts, task["partitions"])
+    return writer.commit_shard(task["shard"], objects, len(sent))
 
 
 def candidates_of_partition(task: Task) -> Task:
-    """Finds the candidate pairs of one partition."""
-    import pyarrow as pa
-
-    writer = ArtifactWriter(Store(task["store"]), task["prefix"])
+    """Finds the candidate pairs of one partition, by range of their first document; and which range needs whom."""
+    store = Store(task["store"])
+    writer = ArtifactWriter(store, task["prefix"])
     done = writer.record(task["shard"])
     if done is not None:
         return done
-    pairs = candidate_pairs(read_ranges(writer.store, task["places"], ROW))
-    table = pa.table({"a": pairs[:, 0], "b": pairs[:, 1], "kind": pairs[:, 2].astype(np.int8)})
-    entry = writer.put(task["shard"], CANDIDATES, table_bytes(table))
-    return writer.commit_shard(task["shard"], {CANDIDATES: entry}, len(pairs))
+    found = candidate_pairs(exchange.receive(store, task["bands"], task["shard"], ROW), task["own"])
+    ranges = found["a"] // task["range"]
+    needs = needed(found, ranges)
+    objects = exchange.send(writer, task["shard"], "pairs", found, ranges, task["ranges"])
+    objects |= exchange.send(writer, task["shard"], "needs", needs, needs["doc"] // task["range"], task["ranges"])
+    return writer.commit_shard(task["shard"], objects, len(found))
 
 
-def text_hashes(doc_ids: list[str]) -> NDArray[np.uint64]:
-    """The first 64 bits of each document id: equal for equal texts, and practically only then."""
-    return np.array([int(doc_id[:16], 16) for doc_id in doc_ids], np.uint64)
+def signature_values(column: Any) -> NDArray[np.uint32]:
+    """Signatures [documents, values] as the minhash stage stored them."""
+    array = column.combine_chunks()
+    width = array.type.byte_width // 4
+    held = np.frombuffer(array.buffers()[1] or b"", "<u4", count=width * (array.offset + len(array)))
+    return held.reshape(-1, width)[array.offset :]
 
 
-def band_rows(
-    values: NDArray[np.uint32], shingles: NDArray[np.int32], texts: NDArray[np.uint64], first: int, bands: int
-) -> Rows:
-    """One row a document and band, and one for its text; the key's lowest bit tells the two apart.
+def band_rows(values: NDArray[np.uint32], docs: NDArray[np.int64], bands: int) -> NDArray[Any]:
+    """One row a document and band; `values` is [documents, bands x rows]."""
+    from raytrain.corpus.kernels.pairs import band_keys
 
-    `values` is [documents, bands x rows]; a document without shingles (punctuation only) has no bands.
-    """
-    documents = np.arange(first, first + len(texts), dtype=np.int64)
-    exact = np.empty(len(texts), ROW)
-    exact["key"] = _scatter(texts) | np.uint64(1)
-    exact["text"], exact["doc"] = texts, documents
-    held = shingles > 0
-    grouped = values[held].reshape(int(held.sum()), bands, values.shape[1] // bands).astype(np.uint64)
-    keys = np.broadcast_to(np.arange(1, bands + 1, dtype=np.uint64) << np.uint64(40), grouped.shape[:2])
-    for r in range(grouped.shape[2]):
-        keys = _scatter(keys ^ grouped[:, :, r])
-    near = np.empty(keys.size, ROW)
-    near["key"] = keys.reshape(-1) & ~np.uint64(1)
-    near["text"], near["doc"] = np.repeat(texts[held], bands), np.repeat(documents[held], bands)
-    return np.concatenate([exact, near])
+    rows = np.empty((len(docs), bands), ROW)
+    keys = np.empty((len(docs), bands), np.uint64)
+    band_keys(np.ascontiguousarray(values), bands, keys)
+    rows["key"], rows["doc"] = keys, docs[:, None]
+    return rows.reshape(-1)
 
 
-def candidate_pairs(rows: Rows) -> NDArray[np.int64]:
-    """Distinct pairs [pairs, (a, b, kind)] with a < b, sorted: of each pair the strongest kind."""
-    order = np.lexsort((rows["doc"], rows["text"], rows["key"]))
-    keys, texts, docs = (np.ascontiguousarray(rows[name][order]) for name in ("key", "text", "doc"))
+def partition_of(keys: NDArray[np.uint64], partitions: int) -> NDArray[np.int64]:
+    """By the upper half of the key, scaled: the lower half is left to tell keys of a partition apart."""
+    return ((keys >> np.uint64(32)) * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+
+
+def candidate_pairs(rows: NDArray[Any], own: int) -> NDArray[Any]:
+    """Distinct PAIR rows with a < b and a < own, sorted."""
     from raytrain.corpus.kernels.pairs import pairs
 
-    return distinct(pairs(keys, texts, docs, ALL_PAIRS))
+    keys = np.ascontiguousarray(rows["key"])
+    order = np.argsort(keys)
+    found = pairs(keys[order], np.ascontiguousarray(rows["doc"])[order], own, ALL_PAIRS)
+    out = np.empty(len(found), PAIR)
+    out["a"], out["b"], out["kind"] = found.T
+    return distinct(out)
 
 
-def distinct(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct(pairs: NDArray[Any]) -> NDArray[Any]:
     """Each (a, b) once, with its smallest kind, sorted."""
-    pairs = pairs[np.lexsort((pairs[:, 2], pairs[:, 1], pairs[:, 0]))]
+    pairs = pairs[np.lexsort((pairs["kind"], pairs["b"], pairs["a"]))]
     fresh = np.ones(len(pairs), np.bool_)
-    fresh[1:] = (pairs[1:, :2] != pairs[:-1, :2]).any(axis=1)
-    return pairs[fresh]
+    fresh[1:] = (pairs["a"][1:] != pairs["a"][:-1]) | (pairs["b"][1:] != pairs["b"][:-1])
+    return np.asarray(pairs[fresh])
 
 
-def _scatter(x: NDArray[Any]) -> NDArray[np.uint64]:
-    """splitmix64's finaliser (Steele et al. 2014), element by element."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)), np.uint64)
+def needed(pairs: NDArray[Any], ranges: NDArray[np.int64]) -> NDArray[Any]:
+    """Distinct NEED rows of pairs that are compared in `ranges`."""
+    out = np.empty(2 * len(pairs), NEED)
+    out["doc"] = np.concatenate([pairs["a"], pairs["b"]])
+    out["part"] = np.tile(ranges, 2)
+    out = out[np.lexsort((out["part"], out["doc"]))]
+    fresh = np.ones(len(out), np.bool_)
+    fresh[1:] = (out["doc"][1:] != out["doc"][:-1]) | (out["part"][1:] != out["part"][:-1])
+    return np.asarray(out[fresh])
+
+
+def copies_in(store: Store, task: Mapping[str, Any]) -> NDArray[np.int64]:
+    """The documents of a sender whose text a better one has."""
+    members = of_documents(store, task, task["members"], SAME_TEXT)
+    return np.asarray(members["doc"][members["doc"] != members["head"]])
+
+
+def of_documents(store: Store, task: Mapping[str, Any], where: Mapping[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The rows of a sender's documents, from an exchange by range of documents."""
+    shards: Sequence[Mapping[str, Any]] = task["shards"]
+    first, end = shards[0]["first"], shards[-1]["first"] + shards[-1]["rows"]
+    parts = range(first // task["range"], (max(first, end - 1)) // task["range"] + 1)
+    rows = np.concatenate([exchange.receive(store, where, part, dtype) for part in parts])
+    return np.asarray(rows[(rows["doc"] >= first) & (rows["doc"] < end)])

@@ -1,12 +1,14 @@
-"""Rows from every shard to every partition through one object a shard: fixed-size rows, sorted by partition.
+"""Rows from every sender to every partition through one object a sender: fixed-size rows, sorted by partition.
 
 The store is the shuffle: a reader takes its byte range of each object, a worker that dies is run again alone, and
-memory is bounded by a shard on one side and a partition on the other. The invariant: what a partition receives
-does not depend on who wrote it or when.
+memory is bounded by a sender's rows on one side and a partition's on the other. Where partitions lie is one matrix
+that the driver writes once, so that neither tasks nor records grow with senders x partitions. The invariant: what
+a partition receives does not depend on who wrote it or when.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,45 +17,79 @@ from numpy.typing import NDArray
 
 from raytrain.store import ArtifactWriter, Store
 
-OBJECT = "rows.bin"
-Rows = NDArray[np.void]
+Rows = NDArray[Any]
+RANGES_AT_ONCE = 256
+"""Byte ranges in flight: each object gives a partition few kilobytes, so that latency would rule one by one."""
 
 
-def write_partitions(
-    writer: ArtifactWriter, shard: int, rows: Rows, parts: NDArray[np.int64], count: int
-) -> dict[str, Any]:
-    """Commits a shard's rows sorted by their partition; the record's `cuts` say where each partition's begin."""
-    order = np.argsort(parts, kind="stable")
-    cuts = np.searchsorted(parts[order], np.arange(count + 1)).tolist()
-    entry = writer.put(shard, OBJECT, rows[order].tobytes())
-    return writer.commit_shard(shard, {OBJECT: entry}, len(rows), {"cuts": cuts})
+def send(
+    writer: ArtifactWriter, sender: int, name: str, rows: Rows, parts: NDArray[np.int64], count: int
+) -> dict[str, dict[str, Any]]:
+    """Puts a sender's rows sorted by partition, and where each partition begins: the objects to commit."""
+    from raytrain.corpus.kernels.pairs import partition_order
+
+    order, cuts = partition_order(parts, count)
+    return put_sorted(writer, sender, name, rows[order], cuts)
 
 
-def ranges(records: Iterable[Mapping[str, Any]], part: int) -> list[list[Any]]:
-    """Where a partition's rows lie: [key, first row, end row] per shard that has any."""
-    held = ((r["objects"][OBJECT]["key"], r["facts"]["cuts"]) for r in records)
-    return [[key, cuts[part], cuts[part + 1]] for key, cuts in held if cuts[part] < cuts[part + 1]]
+def put_sorted(
+    writer: ArtifactWriter, sender: int, name: str, rows: Rows, cuts: NDArray[np.int64]
+) -> dict[str, dict[str, Any]]:
+    """The same for rows that are sorted already: partition p's are rows[cuts[p]:cuts[p + 1]]."""
+    held = {f"{name}.bin": rows.tobytes(), f"{name}-cuts.bin": cuts.astype("<i8").tobytes()}
+    return {key: writer.put(sender, key, data) for key, data in held.items()}
 
 
-def read_ranges(store: Store, places: Sequence[Sequence[Any]], dtype: np.dtype[Any]) -> Rows:
-    """The rows at `places`, in that order."""
-    held = [read_rows(store, key, dtype, first, end) for key, first, end in places]
+def plan(store: Store, prefix: str, name: str, sent: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Writes down where every partition's rows lie; what is returned is all that a reader's task must carry."""
+    at = f"{prefix}/{name}-plan"
+    writer = ArtifactWriter(store, at)
+    if writer.record(0) is None:
+        cuts = np.stack([np.frombuffer(store.get(r["objects"][f"{name}-cuts.bin"]["key"]), "<i8") for r in sent], 1)
+        keys = json.dumps([record["objects"][f"{name}.bin"]["key"] for record in sent]).encode()
+        objects = {"cuts.bin": writer.put(0, "cuts.bin", cuts.tobytes()), "keys.json": writer.put(0, "keys.json", keys)}
+        writer.commit_shard(0, objects, int((cuts[-1] - cuts[0]).sum()), {"senders": len(sent)})
+    record = writer.record(0)
+    assert record is not None
+    objects = {key: entry["key"] for key, entry in record["objects"].items()}
+    return {**objects, **record["facts"], "rows": record["rows"]}
+
+
+def receive(store: Store, where: Mapping[str, Any], part: int, dtype: np.dtype[Any]) -> Rows:
+    """A partition's rows, sender by sender."""
+    places = _places(store, where, part)
+    out = np.empty(sum(end - first for _, first, end in places), dtype)
+    filled = 0
+    for i in range(0, len(places), RANGES_AT_ONCE):
+        for data in read_ranges(store, places[i : i + RANGES_AT_ONCE], dtype.itemsize):
+            rows = np.frombuffer(data, dtype)
+            out[filled : filled + len(rows)] = rows
+            filled += len(rows)
+    return out
+
+
+def receive_all(store: Store, sent: Iterable[Mapping[str, Any]], name: str, dtype: np.dtype[Any]) -> Rows:
+    """The object `name` of every sender: for lists that a driver holds as a whole."""
+    held = [np.frombuffer(store.get(record["objects"][name]["key"]), dtype) for record in sent]
     return np.concatenate(held) if held else np.zeros(0, dtype)
+
+
+def read_ranges(store: Store, places: Sequence[tuple[str, int, int]], width: int) -> list[bytes]:
+    """Rows first to end of each object of rows `width` bytes wide, all asked for together."""
+    paths = [store.path(key) for key, _, _ in places]
+    starts, ends = [first * width for _, first, _ in places], [end * width for _, _, end in places]
+    held: list[bytes] = store.fs.cat_ranges(paths, starts, ends, on_error="raise")
+    for path, data, start, end in zip(paths, held, starts, ends, strict=True):
+        if len(data) != end - start:
+            raise OSError(f"{path}: {len(data)} bytes where {end - start} were written")
+    return held
 
 
 def read_rows(store: Store, key: str, dtype: np.dtype[Any], first: int, end: int) -> Rows:
     """Rows first to end of an object of fixed-size rows, and no other byte."""
     if first == end:
         return np.zeros(0, dtype)
-    data = read_bytes(store, key, first * dtype.itemsize, end * dtype.itemsize)
-    return np.frombuffer(data, dtype)
-
-
-def read_bytes(store: Store, key: str, first: int, end: int) -> bytes:
-    data: bytes = store.fs.cat_file(store.path(key), start=first, end=end)
-    if len(data) != end - first:
-        raise OSError(f"{store.path(key)}: {len(data)} bytes where {end - first} were written")
-    return data
+    return np.frombuffer(read_ranges(store, [(key, first, end)], dtype.itemsize)[0], dtype)
 
 
 def commit_rows(store: Store, prefix: str, rows: Mapping[str, Rows]) -> dict[str, str]:
@@ -75,3 +111,11 @@ def remove(store: Store, records: Iterable[Mapping[str, Any]], name: str) -> Non
     """Deletes the object `name` of each record: only when everything that reads it is committed."""
     for record in records:
         store.delete(record["objects"][name]["key"])
+
+
+def _places(store: Store, where: Mapping[str, Any], part: int) -> list[tuple[str, int, int]]:
+    senders = where["senders"]
+    cuts = read_rows(store, where["cuts.bin"], np.dtype("<i8"), part * senders, (part + 2) * senders)
+    firsts, ends = cuts[:senders].tolist(), cuts[senders:].tolist()
+    keys = json.loads(store.get(where["keys.json"]))
+    return [place for place in zip(keys, firsts, ends, strict=True) if place[1] < place[2]]

@@ -1,195 +1,215 @@
 """The dedup step: walks the stages of the search and writes, beside every documents shard, who duplicates whom.
 
-Intermediate objects lie below the artifact's own prefix, each committed by a record, so that an interrupted
-search goes on where it was; the bulky ones are deleted once nothing can need them. Survivors are chosen here among all
-documents; select chooses again among those that its rules pass. The invariant: every document marked as a
-duplicate has one that stays and a similarity, computed from both texts, at or above the threshold.
+Intermediate objects lie below the artifact's own prefix, each committed by a record, so that an interrupted search
+goes on where it was; the bulky ones are deleted once nothing can need them. Survivors are chosen here among all
+documents; select chooses again among those that its rules pass. The invariant: every document marked as a duplicate
+has one that stays, and the two are of one text, of one URL, or alike as the rule says, computed from both texts.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raytrain.corpus.attributes import check_aligned, shard_table, shard_tasks
-from raytrain.corpus.dedup import bands, clusters, exchange, survivors, verify
-from raytrain.corpus.dedup.survivors import PAIRS
-from raytrain.corpus.ingest import INDEX
-from raytrain.corpus.kernels import EXACT
+from raytrain.corpus.attributes import shard_tasks
+from raytrain.corpus.dedup import bands, clusters, exchange, groups, tables, verify
+from raytrain.corpus.dedup.pool import NODE, Pool, pool_of, resolve
+from raytrain.corpus.dedup.tables import DEDUP
 from raytrain.corpus.section import CorpusSection
-from raytrain.store import ArtifactWriter, Store
-from raytrain.store.artifact import table_bytes
+from raytrain.errors import UserError
+from raytrain.store import Store
 from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "dedup"
 KIND = "dedup"
-VERSION = 1
-DEDUP = "dedup.parquet"
-ROWS_PER_PARTITION = 4_000_000  # 24 bytes each, and a sort of them: about 300 MB a task
-_IDS = [(name, "<u8") for name in ("a_high", "a_low", "b_high", "b_low")]
-COMPARED = np.dtype([("a", "<i8"), ("b", "<i8"), ("kind", "<i8"), ("jaccard", "<f8"), *_IDS])
+VERSION = 2
+ROWS_PER_PARTITION = 16_000_000  # 16 bytes each, their order and a sorted copy: about 700 MB a task
+GUARDED_DOCUMENTS = 100  # a smaller source may well be a copy
+
+__all__ = ["DEDUP", "KIND", "NAME", "VERSION", "config_of", "run"]
 
 
-def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    return corpus.dedup.model_dump(mode="json")
+def config_of(corpus: CorpusSection, store: Store) -> dict[str, Any]:
+    """The section, with the artifacts in place of the names that `against` gives them."""
+    against = [resolve(store, name) for name in corpus.dedup.against]
+    return corpus.dedup.model_dump(mode="json") | {"against": against}
 
 
 def run(ctx: StepContext) -> StepResult:
-    """Finds duplicates among `documents` by their `minhash` attributes."""
-    documents = ctx.parents["documents"]
-    check_aligned(documents, {"minhash": ctx.parents["minhash"]})
-    firsts = [0, *itertools.accumulate(shard["rows"] for shard in documents.shards)]
-    pairs = _candidates(ctx, firsts)
-    decisions, compared = _verify(ctx, firsts, pairs)
-    objects = exchange.commit_rows(
-        ctx.store, f"{ctx.prefix}/decisions", {"decisions.bin": decisions, "pairs.bin": compared}
+    """Finds duplicates among `documents` by their `minhash` attributes; `quality` holds the column that is named."""
+    pool = pool_of(ctx)
+    texts, members = _groups(ctx, pool, "text", NODE, groups.SAME_TEXT)
+    urls = np.zeros(0, groups.SAME_URL)
+    if ctx.config["url"]:
+        _, urls = _groups(ctx, pool, "url", groups.ADDRESS, groups.SAME_URL)
+    compared = _compare(ctx, pool, *_candidates(ctx, pool, texts))
+    held = _members(pool, members, urls, exchange.receive_all(ctx.store, compared, "linked.bin", NODE))
+    links = _links(exchange.receive_all(ctx.store, compared, "links.bin", verify.COMPARED), held, ctx.config)
+    decided = _decided(held, clusters.decide(held, links))
+    records = _write(ctx, pool, decided, compared)
+    facts = _facts(records)
+    _guard(facts["sources"], ctx.config["max_source_loss"])
+    removed = ", ".join(f"{facts[rule]} {rule}" for rule in clusters.RULES if rule)
+    ctx.say(f"dedup: {removed} duplicates among {pool.own} documents; {facts['pairs']} pairs compared")
+    return StepResult(records, {"documents": ctx.parents["documents"].id, **facts, "earlier": _earlier(pool)})
+
+
+def _groups(
+    ctx: StepContext, pool: Pool, by: str, key: np.dtype[Any], member: np.dtype[Any]
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Where the members of groups of one text (or URL) lie by range, and all of them."""
+    partitions = max(1, -(-pool.documents * key.itemsize // (16 * ROWS_PER_PARTITION)))
+    sent = ctx.map_shards(
+        groups.send_keys, pool.tasks(ctx, f"{by}-keys", by=by, partitions=partitions), f"dedup: {by}s"
     )
-    tasks = shard_tasks(ctx, documents)
-    for task, first, end in zip(tasks, firsts, firsts[1:], strict=False):
+    keys = exchange.plan(ctx.store, f"{ctx.prefix}/{by}-keys", "keys", sent)
+    tasks = _partition_tasks(ctx, pool, f"{by}-groups", partitions, by=by, keys=keys)
+    found = ctx.map_shards(groups.groups_of_partition, tasks, f"dedup: same {by}")
+    where = exchange.plan(ctx.store, f"{ctx.prefix}/{by}-groups", "members", found)
+    exchange.remove(ctx.store, sent, "keys.bin")
+    return where, exchange.receive_all(ctx.store, found, "members.bin", member)
+
+
+def _candidates(ctx: StepContext, pool: Pool, texts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where the candidate pairs lie by range of their first document, and which documents they need."""
+    partitions = max(1, -(-pool.documents * ctx.config["bands"] // ROWS_PER_PARTITION))
+    tasks = pool.tasks(ctx, "bands", partitions=partitions, members=texts)
+    sent = ctx.map_shards(bands.send_bands, tasks, "dedup: bands")
+    rows = exchange.plan(ctx.store, f"{ctx.prefix}/bands", "bands", sent)
+    tasks = _partition_tasks(ctx, pool, "candidates", partitions, bands=rows)
+    found = ctx.map_shards(bands.candidates_of_partition, tasks, "dedup: candidates")
+    at = f"{ctx.prefix}/candidates"
+    plans = [exchange.plan(ctx.store, at, name, found) for name in ("pairs", "needs")]
+    exchange.remove(ctx.store, sent, "bands.bin")
+    return plans[0], plans[1]
+
+
+def _compare(ctx: StepContext, pool: Pool, pairs: Mapping[str, Any], needs: Mapping[str, Any]) -> list[Task]:
+    """The records of the ranges, in order, each with its pairs compared; none where there is no pair."""
+    if not pairs["rows"]:
+        return []
+    tasks = pool.tasks(ctx, "shingles", needs=needs)
+    sent = ctx.map_shards(verify.send_shingles, tasks, "dedup: shingles")
+    shingles = exchange.plan(ctx.store, f"{ctx.prefix}/shingles", "shingles", sent)
+    ranges = -(-pool.own // pool.range_documents)
+    tasks = _partition_tasks(ctx, pool, "compared", ranges, pairs=pairs, shingles=shingles)
+    compared = ctx.map_shards(verify.compare_range, tasks, "dedup: comparison")
+    exchange.remove(ctx.store, sent, "shingles.bin")
+    return compared
+
+
+def _partition_tasks(ctx: StepContext, pool: Pool, room: str, count: int, **more: Any) -> list[Task]:
+    shared = {"store": ctx.store.uri, "prefix": f"{ctx.prefix}/{room}", "config": dict(ctx.config), "own": pool.own}
+    shared |= {"range": pool.range_documents, "ranges": pool.ranges, **more}
+    return [{**shared, "shard": part} for part in range(count)]
+
+
+def _members(pool: Pool, texts: NDArray[Any], urls: NDArray[Any], linked: NDArray[Any]) -> NDArray[Any]:
+    """Every document that has company, once, sorted by document."""
+    rows = np.zeros(len(texts) + len(urls) + len(linked), clusters.MEMBER)
+    for name in NODE.names or ():
+        rows[name] = np.concatenate([held[name] for held in (urls, texts, linked)])
+    rows["url_high"][: len(urls)], rows["url_low"][: len(urls)] = urls["url_high"], urls["url_low"]
+    rows["earlier"] = rows["doc"] >= pool.own
+    return np.asarray(rows[np.unique(rows["doc"], return_index=True)[1]])  # the first is the one that knows its URL
+
+
+def _links(pairs: NDArray[Any], members: NDArray[Any], config: Mapping[str, Any]) -> NDArray[Any]:
+    """Accepted pairs, and those that share a template, as links between texts."""
+    rows = np.zeros(len(pairs), clusters.LINK)
+    for end in "ab":
+        at = members[np.searchsorted(members["doc"], pairs[end])] if len(pairs) else members[:0]
+        rows[f"{end}_high"], rows[f"{end}_low"] = at["high"], at["low"]
+    rows["jaccard"], rows["containment"] = verify.similarities(pairs)
+    names = np.array([0, clusters.RULES.index("near"), clusters.RULES.index("contained")])
+    rows["rule"] = names[verify.rule_of(pairs, config)]
+    rows["longer"] = pairs["b_size"] > pairs["a_size"]
+    return rows
+
+
+def _decided(members: NDArray[Any], decisions: NDArray[Any]) -> NDArray[Any]:
+    """Decisions and what the tables tell of each document beside, sorted by document as both are."""
+    rows = np.empty(len(decisions), tables.DECIDED)
+    for name in decisions.dtype.names or ():
+        rows[name] = decisions[name]
+    for name in ("rank", "url_high", "url_low"):
+        rows[name] = members[name]
+    rows["id_high"], rows["id_low"] = members["high"], members["low"]
+    return rows
+
+
+def _write(ctx: StepContext, pool: Pool, decided: NDArray[Any], compared: Sequence[Task]) -> list[Task]:
+    key = exchange.commit_rows(ctx.store, f"{ctx.prefix}/decisions", {"decisions.bin": decided})["decisions.bin"]
+    objects = [[r["objects"][name]["key"] for name in ("compared.bin", "nodes.bin")] for r in compared]
+    gallery = _gallery(ctx, pool, compared)
+    tasks = shard_tasks(ctx, ctx.parents["documents"])
+    for task, shard in zip(tasks, pool.shards, strict=False):
+        first, end = shard["first"], shard["first"] + shard["rows"]
         task["first"] = first
-        task["decisions"] = [objects["decisions.bin"], *exchange.slice_of(decisions["doc"], first, end)]
-        task["pairs"] = [objects["pairs.bin"], *exchange.slice_of(compared["a"], first, end)]
-    records = ctx.map_shards(write_shard, tasks, "dedup: tables")
-    kinds: Counter[str] = Counter({"exact": 0, "near": 0, "pairs": 0, "accepted_pairs": 0})
+        task["decisions"] = [key, *exchange.slice_of(decided["doc"], first, end)]
+        size = pool.range_documents
+        task["compared"] = objects[first // size : (max(first, end - 1)) // size + 1]
+        task["gallery"] = gallery if task["shard"] == 0 else []
+        task["earlier"] = [
+            key,
+            *(exchange.slice_of(decided["doc"], pool.own, pool.documents) if first == 0 else [0, 0]),
+        ]
+    return ctx.map_shards(tables.write_shard, tasks, "dedup: tables")
+
+
+def _gallery(ctx: StepContext, pool: Pool, compared: Sequence[Task]) -> list[list[Any]]:
+    """Pairs that the thresholds nearly judged otherwise: [COMPARED row, [record id, text] of a, the same of b]."""
+    rows = [tuple(row) for record in compared for row in record["facts"]["nearest"]]
+    if not rows:
+        return []
+    shown = verify.nearest(np.array(rows, verify.COMPARED), ctx.config)
+    docs = np.unique(np.concatenate([shown["a"], shown["b"]]))
+    tasks: list[Task] = []
+    for shard in pool.shards:
+        first, end = exchange.slice_of(docs, shard["first"], shard["first"] + shard["rows"])
+        if first < end:
+            where = {"first": shard["first"], "documents": shard["documents"], "docs": docs[first:end].tolist()}
+            tasks.append({"store": ctx.store.uri, "prefix": f"{ctx.prefix}/gallery", "shard": len(tasks), **where})
+    found = ctx.map_shards(tables.excerpts, tasks, "dedup: gallery")
+    texts = {doc: text for record in found for doc, text in record["facts"]["excerpts"]}
+    return [[row, texts[row[0]], texts[row[1]]] for row in shown.tolist()]
+
+
+def _facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    sources: dict[str, list[int]] = {}
     for record in records:
-        kinds.update(record["facts"])
-    ctx.say(f"dedup: {kinds['exact']} exact and {kinds['near']} near duplicates among {firsts[-1]} documents")
-    return StepResult(records, {"documents": documents.id, **dict(sorted(kinds.items()))})
+        counts.update({name: held for name, held in record["facts"].items() if name != "sources"})
+        for name, (many, lost) in record["facts"]["sources"].items():
+            held = sources.setdefault(name, [0, 0])
+            held[0], held[1] = held[0] + many, held[1] + lost
+    named = {name: {"documents": many, "near": lost} for name, (many, lost) in sorted(sources.items())}
+    return {**dict(sorted(counts.items())), "sources": named}
 
 
-def write_shard(task: Task) -> Task:
-    """A shard's two tables: one row a document, one row a compared pair whose first document lies here."""
-    writer = ArtifactWriter(Store(task["store"]), task["prefix"])
-    done = writer.record(task["shard"])
-    if done is not None:
-        return done
-    ids = shard_table(writer.store, task["documents"], INDEX, ["doc_id"]).column("doc_id").to_pylist()
-    decided = exchange.read_rows(writer.store, task["decisions"][0], survivors.DECISION, *task["decisions"][1:])
-    pairs = exchange.read_rows(writer.store, task["pairs"][0], COMPARED, *task["pairs"][1:])
-    threshold = task["config"]["jaccard"]
-    objects = {DEDUP: writer.put(task["shard"], DEDUP, table_bytes(_dedup_table(ids, decided, task["first"])))}
-    if len(pairs):
-        objects[PAIRS] = writer.put(task["shard"], PAIRS, table_bytes(_pairs_table(pairs, task["first"], threshold)))
-    facts = {rule: int((decided["rule"] == i).sum()) for i, rule in enumerate(survivors.RULES) if rule}
-    facts |= {"pairs": len(pairs), "accepted_pairs": int((pairs["jaccard"] >= threshold).sum())}
-    return writer.commit_shard(task["shard"], objects, len(ids), facts)
+def _guard(sources: Mapping[str, Mapping[str, int]], most: float) -> None:
+    """Raises a UserError when near-duplicates would swallow a source: rather a template that all of it shares."""
+    for name, held in sources.items():
+        share = held["near"] / max(held["documents"], 1)
+        if held["documents"] >= GUARDED_DOCUMENTS and share > most:
+            raise UserError(
+                f"corpus.dedup.max_source_loss: source {name} would lose {held['near']} of its {held['documents']} "
+                f"documents ({share:.0%}) to near-duplicates, more than {most:g}; raise corpus.dedup.jaccard or ngram if "
+                "a template makes them alike, or max_source_loss if they are copies"
+            )
 
 
-def _candidates(ctx: StepContext, firsts: Sequence[int]) -> NDArray[np.int64]:
-    """All candidate pairs (a, b, kind), sorted."""
-    documents, minhash = ctx.parents["documents"], ctx.parents["minhash"]
-    partitions = max(1, -(-firsts[-1] * (ctx.config["bands"] + 1) // ROWS_PER_PARTITION))
-    tasks = shard_tasks(ctx, documents, partitions=partitions)
-    for task, first, signatures in zip(tasks, firsts, minhash.shards, strict=False):
-        task |= {"prefix": f"{ctx.prefix}/bands", "first": first, "minhash": signatures}
-    sent = ctx.map_shards(bands.exchange_shard, tasks, "dedup: bands")
-    shared = {"store": ctx.store.uri, "prefix": f"{ctx.prefix}/candidates"}
-    parts = [{**shared, "shard": p, "places": exchange.ranges(sent, p)} for p in range(partitions)]
-    found = ctx.map_shards(bands.candidates_of_partition, parts, "dedup: candidates")
-    exchange.remove(ctx.store, sent, exchange.OBJECT)
-    tables = [shard_table(ctx.store, record, bands.CANDIDATES) for record in found]
-    columns = [np.concatenate([t.column(name).to_numpy() for t in tables]) for name in ("a", "b", "kind")]
-    return bands.distinct(np.stack(columns, axis=1).astype(np.int64))
-
-
-def _verify(
-    ctx: StepContext, firsts: Sequence[int], pairs: NDArray[np.int64]
-) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """What became of every document that has a candidate, sorted by document, and every near pair compared."""
-    exact, near = pairs[pairs[:, 2] == EXACT, :2], pairs[pairs[:, 2] != EXACT]
-    if not len(pairs):
-        return np.zeros(0, survivors.DECISION), np.zeros(0, COMPARED)
-    needs = verify.needs(exact, near[:, :2])
-    plain = np.empty(len(near), verify.PAIR)
-    plain["a"], plain["b"] = near[:, 0], near[:, 1]
-    plan = exchange.commit_rows(ctx.store, f"{ctx.prefix}/plan", {"needs.bin": needs, "pairs.bin": plain})
-    sent = _send(ctx, firsts, plan["needs.bin"], needs["doc"])
-    compared = np.empty(len(near), COMPARED)
-    compared["a"], compared["b"], compared["kind"] = near[:, 0], near[:, 1], near[:, 2]
-    compared["jaccard"] = _similarities(ctx, sent, plan["pairs.bin"], len(near))
-    exchange.remove(ctx.store, sent, verify.SHINGLES)
-    members = _members(ctx, sent)
-    for row, (a, b, *_) in zip(compared, near.tolist(), strict=True):
-        row["a_high"], row["a_low"] = survivors.halves(members[a].doc_id)
-        row["b_high"], row["b_low"] = survivors.halves(members[b].doc_id)
-    found = [clusters.Near(*row[:4]) for row in compared.tolist()]
-    decisions = clusters.decide([(int(a), int(b)) for a, b in exact], found, members, ctx.config["jaccard"])
-    return survivors.decision_rows(decisions), compared
-
-
-def _send(ctx: StepContext, firsts: Sequence[int], key: str, docs: NDArray[np.int64]) -> list[Task]:
-    """The shingles of every document that a comparison needs, from the shards that hold any."""
-    tasks = []
-    for task, first, end in zip(shard_tasks(ctx, ctx.parents["documents"]), firsts, firsts[1:], strict=False):
-        low, high = exchange.slice_of(docs, first, end)
-        if low < high:
-            task |= {"prefix": f"{ctx.prefix}/shingles", "first": first, "needs": key, "range": [low, high]}
-            tasks.append(task)
-    return ctx.map_shards(verify.send_shard, tasks, "dedup: shingles")
-
-
-def _similarities(ctx: StepContext, sent: Sequence[Task], key: str, pairs: int) -> NDArray[np.float64]:
-    size = verify.PAIRS_PER_PART
-    parts = -(-pairs // size)
-    shared = {"store": ctx.store.uri, "prefix": f"{ctx.prefix}/similarity", "pairs": key}
-    tasks = [
-        {**shared, "shard": part, "range": [part * size, min(pairs, (part + 1) * size)], "places": places}
-        for part, places in enumerate(verify.places_of(sent, parts))
-    ]
-    records = ctx.map_shards(verify.compare_part, tasks, "dedup: comparison") if tasks else []
-    held = [shard_table(ctx.store, record, verify.SIMILARITY).column("jaccard").to_numpy() for record in records]
-    return np.concatenate(held) if held else np.zeros(0)
-
-
-def _members(ctx: StepContext, sent: Sequence[Task]) -> dict[int, clusters.Member]:
-    members: dict[int, clusters.Member] = {}
-    for record in sent:
-        for row in shard_table(ctx.store, record, verify.MEMBERS).to_pylist():
-            members[row["doc"]] = clusters.Member(row["doc_id"], row["record_id"], row["licence"], row["bytes"])
-    return members
-
-
-def _dedup_table(ids: Sequence[str], decided: NDArray[np.void], first: int) -> Any:
-    """One row a document: see survivors.columns; `grouped` says whether it has company at all."""
-    import pyarrow as pa
-
-    of, rule, jaccard = survivors.columns(decided, first, len(ids))
-    cluster = list(ids)
-    grouped = np.zeros(len(ids), np.bool_)
-    for row in decided.tolist():
-        cluster[row[0] - first] = f"{row[4]:016x}{row[5]:016x}"
-    grouped[decided["doc"] - first] = True
-    return pa.table(
-        {
-            "duplicate_of": pa.array(of, pa.int64()),
-            "rule": pa.array(rule, pa.string()),
-            "jaccard": pa.array(jaccard, pa.float64()),
-            "cluster": pa.array(cluster, pa.string()),
-            "grouped": grouped,
-        }
-    )
-
-
-def _pairs_table(pairs: NDArray[np.void], first: int, threshold: float) -> Any:
-    """`a`, `b` (numbers of documents), their ids, `row` of a in this shard, `jaccard`, `rule`, `accepted`."""
-    import pyarrow as pa
-
-    names = np.array(["exact", "near", "template"])
-    ids = [[f"{high:016x}{low:016x}" for high, low in pairs[[f"{end}_high", f"{end}_low"]].tolist()] for end in "ab"]
-    return pa.table(
-        {
-            "a": np.ascontiguousarray(pairs["a"]),
-            "b": np.ascontiguousarray(pairs["b"]),
-            "a_doc_id": pa.array(ids[0], pa.string()),
-            "b_doc_id": pa.array(ids[1], pa.string()),
-            "row": pairs["a"] - first,
-            "jaccard": np.ascontiguousarray(pairs["jaccard"]),
-            "rule": pa.array(names[pairs["kind"]].tolist(), pa.string()),
-            "accepted": pairs["jaccard"] >= threshold,
-        }
-    )
+def _earlier(pool: Pool) -> list[dict[str, Any]]:
+    """Which earlier corpora the numbers from `first` on belong to."""
+    held: dict[str, dict[str, Any]] = {}
+    for shard in pool.shards:
+        if "earlier" in shard:
+            found = held.setdefault(
+                shard["earlier"], {"artifact": shard["earlier"], "first": shard["first"], "rows": 0}
+            )
+            found["rows"] += shard["rows"]
+    return list(held.values())

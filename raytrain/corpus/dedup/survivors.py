@@ -1,76 +1,67 @@
-"""Decisions as rows that a shard can take its part of, and the choice of survivors among documents that pass.
+"""The choice of survivors among documents that pass, for whoever knows more than dedup does.
 
 Dedup looks at all documents, select keeps only those that its rules pass: a good text must not go for the sake of
-a copy that is itself rejected. The invariant: select's choice uses dedup's verified pairs and no others.
+a copy that is itself rejected. The invariant: select's choice uses dedup's verified pairs and no others, and what
+earlier corpora have stays removed.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup.clusters import Decision, Member, Near, decide
-from raytrain.corpus.kernels import NEAR
+from raytrain.corpus.dedup.clusters import DECISION, LINK, MEMBER, RULES, decide
+from raytrain.corpus.dedup.pool import halves_of
 from raytrain.store import Artifact
 
 PAIRS = "pairs.parquet"
-RULES = ("", "exact", "near")
-DECISION = np.dtype(
-    [("doc", "<i8"), ("of", "<i8"), ("rule", "<i8"), ("jaccard", "<f8"), ("high", "<u8"), ("low", "<u8")]
-)
+EARLIER = "earlier.parquet"
+COMPANY = ("doc", "doc_id", "rank", "url")
+"""The columns of a document that has company: its number and id, and dedup's `rank` and `url`."""
+
+__all__ = ["COMPANY", "DECISION", "EARLIER", "PAIRS", "RULES", "accepted", "among", "members_of"]
 
 
-def among(
-    passing: Mapping[int, Member], pairs: Iterable[tuple[str, str, float]], threshold: float
-) -> dict[int, Decision]:
-    """Decisions for the documents that pass, by number, given accepted pairs of document ids."""
-    copies: dict[str, list[int]] = defaultdict(list)
-    for doc in sorted(passing):
-        copies[passing[doc].doc_id].append(doc)
-    exact = [(docs[0], other) for docs in copies.values() for other in docs[1:]]
-    near = [Near(copies[a][0], copies[b][0], NEAR, similar) for a, b, similar in pairs if a in copies and b in copies]
-    return decide(exact, near, passing, threshold)
+def among(passing: Any, dedup: Artifact) -> NDArray[Any]:
+    """DECISION rows for the documents of `passing`, a table of COMPANY's columns."""
+    held = [members_of(passing)]
+    held += [members_of(shard_table(dedup.store, record, EARLIER), True) for record in _with(dedup, EARLIER)]
+    decided = decide(np.concatenate(held), accepted(dedup))
+    return np.asarray(decided[np.isin(decided["doc"], passing.column("doc").to_numpy())])
 
 
-def accepted_pairs(dedup: Artifact) -> list[tuple[str, str, float]]:
-    """All pairs of document ids that dedup accepted as near-duplicates, with their similarity."""
-    held: list[tuple[str, str, float]] = []
-    for record in dedup.shards:
-        if PAIRS in record["objects"]:
-            table = shard_table(dedup.store, record, PAIRS, ["a_doc_id", "b_doc_id", "jaccard", "accepted"])
-            rows = table.filter(table.column("accepted")).to_pydict()
-            held += zip(rows["a_doc_id"], rows["b_doc_id"], rows["jaccard"], strict=True)
-    return held
+def members_of(table: Any, earlier: bool = False) -> NDArray[Any]:
+    """MEMBER rows of a table of COMPANY's columns."""
+    import pyarrow.compute as pc
 
-
-def decision_rows(decisions: Mapping[int, Decision]) -> NDArray[np.void]:
-    """Decisions sorted by document."""
-    rows = np.zeros(len(decisions), DECISION)
-    for row, (doc, decision) in zip(rows, sorted(decisions.items()), strict=True):
-        row["doc"] = doc
-        row["of"] = -1 if decision.duplicate_of is None else decision.duplicate_of
-        row["rule"] = RULES.index(decision.rule or "")
-        row["jaccard"] = decision.jaccard or 0.0
-        row["high"], row["low"] = halves(decision.cluster)
+    rows = np.zeros(table.num_rows, MEMBER)
+    rows["doc"], rows["rank"] = table.column("doc").to_numpy(), table.column("rank").to_numpy()
+    rows["high"], rows["low"] = halves_of(table.column("doc_id"))
+    rows["url_high"], rows["url_low"] = halves_of(pc.fill_null(table.column("url"), "0" * 32))
+    rows["earlier"] = earlier
     return rows
 
 
-def columns(decided: NDArray[np.void], first: int, count: int) -> tuple[list[Any], list[Any], list[Any]]:
-    """(`duplicate_of`: the document that stays, null if this one does; `rule`; `jaccard`) for a shard's documents."""
-    of: list[int | None] = [None] * count
-    rule: list[str | None] = [None] * count
-    jaccard: list[float | None] = [None] * count
-    for doc, target, kind, similarity, *_ in decided.tolist():
-        if kind:
-            of[doc - first], rule[doc - first], jaccard[doc - first] = target, RULES[kind], similarity
-    return of, rule, jaccard
+def accepted(dedup: Artifact) -> NDArray[Any]:
+    """All pairs of texts that dedup accepted, as links."""
+    held = [np.zeros(0, LINK)]
+    for record in _with(dedup, PAIRS):
+        table = shard_table(dedup.store, record, PAIRS)
+        table = table.filter(table.column("accepted"))
+        rows = np.zeros(table.num_rows, LINK)
+        for end in "ab":
+            rows[f"{end}_high"], rows[f"{end}_low"] = halves_of(table.column(f"{end}_doc_id"))
+        for name in ("jaccard", "containment"):
+            rows[name] = table.column(name).to_numpy()
+        alike = np.array([rule.startswith("jaccard") for rule in table.column("rule").to_pylist()], np.bool_)
+        rows["rule"] = np.where(alike, RULES.index("near"), RULES.index("contained"))
+        rows["longer"] = table.column("b_shingles").to_numpy() > table.column("a_shingles").to_numpy()
+        held.append(rows)
+    return np.concatenate(held)
 
 
-def halves(doc_id: str) -> Sequence[int]:
-    """A document id's 128 bits as two numbers."""
-    return int(doc_id[:16], 16), int(doc_id[16:], 16)
+def _with(dedup: Artifact, name: str) -> list[dict[str, Any]]:
+    return [record for record in dedup.shards if name in record["objects"]]

@@ -1,11 +1,13 @@
-"""Word n-gram shingles of texts, their MinHash signatures, and the true similarity of two sets of shingles.
+"""Shingles of texts (word or character n-grams), their MinHash signatures, and how much two sets of them share.
 
 For shingles a word is lower-cased (ASCII) and loses its ASCII punctuation; what is left empty is no word; in
-scripts without spaces each character is a word. A text of fewer words than n has one shingle of all of them. The
-invariant: signature and verification see the same shingles.
+scripts without spaces each character is a word. Characters are counted with ASCII lower-cased and every run of
+space as one blank, none at the ends. A text of fewer units than n has one shingle of all of them. The invariant:
+signature and verification see the same shingles.
 
 MinHash: Broder 1997; bands of rows: Leskovec et al., Mining of Massive Datasets, section 3.4. A permutation is
-x -> a x + b mod 2^32 with an xor-shift behind it, on 32 bits of the shingle's 64-bit hash.
+x -> a x + b mod 2^32 with an xor-shift behind it, on 32 bits of the shingle's 64-bit hash. A shingle's hash is a
+polynomial in its units' hashes (Karp and Rabin 1987), moved on by two products whatever n is, then scattered.
 """
 
 from __future__ import annotations
@@ -20,24 +22,29 @@ from raytrain.corpus.kernels.buffers import Bytes, Offsets, frozen
 from raytrain.corpus.kernels.characters import CACHED, decode, is_ideograph, is_space, mix
 
 SEED = 0x5261795472616971  # of the permutations; another seed is another version of the stage
-_WORD_SEED = np.uint64(1469598103934665603)
-_SHINGLE_SEED = np.uint64(0x2545F4914F6CDD1D)
+_UNIT_SEED = np.uint64(1469598103934665603)
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no unit of a shingle loses weight
+_GOLDEN, _FIRST, _SECOND = (np.uint64(c) for c in (0x2545F4914F6CDD1D, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-def signatures(data: Bytes, offsets: Offsets, ngram: int, values: int) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+def signatures(
+    data: Bytes, offsets: Offsets, ngram: int, values: int, characters: bool = False
+) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
     """MinHash values [documents, values] and the number of shingles [documents], repeated ones counted."""
     out = np.empty((len(offsets) - 1, values), np.uint32)
     counts = np.empty(len(offsets) - 1, np.int32)
     factors, addends = permutations(values)
-    _signatures(data, offsets, ngram, factors, addends, out, counts)
+    _signatures(data, offsets, ngram, characters, factors, addends, out, counts)
     return out, counts
 
 
-def shingles(data: Bytes, offsets: Offsets, ngram: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def shingles(
+    data: Bytes, offsets: Offsets, ngram: int, characters: bool = False
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """The distinct shingles of each text as 64-bit hashes, sorted: text i has hashes[bounds[i]:bounds[i + 1]]."""
     hashes = np.empty(int(offsets[-1] - offsets[0]) + 1, np.uint64)
     bounds = np.zeros(len(offsets), np.int64)
-    _shingles(data, offsets, ngram, hashes, bounds)
+    _shingles(data, offsets, ngram, characters, hashes, bounds)
     return hashes[: bounds[-1]].copy(), bounds
 
 
@@ -56,60 +63,107 @@ def permutations(values: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
 
 
 @njit(**CACHED)
-def jaccard(a, b):  # type: ignore[no-untyped-def]
-    """Shared over all, of two sorted arrays of distinct hashes; 0 if either is empty."""
-    i, j, shared = 0, 0, 0
-    while i < a.shape[0] and j < b.shape[0]:
-        if a[i] == b[j]:
-            shared += 1
-            i += 1
-            j += 1
-        elif a[i] < b[j]:
-            i += 1
-        else:
-            j += 1
-    every = a.shape[0] + b.shape[0] - shared
-    return shared / every if shared else 0.0
+def scatter(x):  # type: ignore[no-untyped-def]
+    """splitmix64's finaliser: every bit of a number moves every bit of the result, and none is lost."""
+    x = (x ^ (x >> np.uint64(30))) * _FIRST
+    x = (x ^ (x >> np.uint64(27))) * _SECOND
+    return x ^ (x >> np.uint64(31))
 
 
 @njit(**CACHED)
-def shingle_words(data, start, end, hashes):  # type: ignore[no-untyped-def]
-    """Fills the hash of each word as shingles see it; returns how many."""
+def shared(a, b):  # type: ignore[no-untyped-def]
+    """How many hashes two sorted arrays of distinct ones have in common."""
+    i, j, both = 0, 0, 0
+    while i < a.shape[0] and j < b.shape[0]:
+        x, y = a[i], b[j]
+        both += x == y
+        i += x <= y
+        j += y <= x
+    return both
+
+
+@njit(**CACHED)
+def shingle_words(data, start, end, hashes, ends):  # type: ignore[no-untyped-def]
+    """Fills the hash of each word as shingles see it, and of as many as `ends` holds the byte behind it; how many."""
     n = 0
     length = 0
-    state = _WORD_SEED
+    state = _UNIT_SEED
+    last = start
     i = start
     while i < end:
-        c, width = decode(data, i)
+        c = np.int64(data[i])
+        width = 1
+        if c >= 0x80:
+            c, width = decode(data, i)
         i += width
-        space = is_space(c)
-        alone = is_ideograph(c)
-        if (space or alone) and length:
-            hashes[n] = state
-            n += 1
-            length, state = 0, _WORD_SEED
-        if alone:
-            hashes[n] = mix(_WORD_SEED, np.uint64(c))
-            n += 1
-        elif not space:
-            if 65 <= c <= 90:
-                c += 32
-            elif c < 0x80 and not (97 <= c <= 122 or 48 <= c <= 57):
+        if (97 <= c <= 122) or (48 <= c <= 57):
+            pass
+        elif 65 <= c <= 90:
+            c += 32
+        else:
+            alone = c >= 0x80 and is_ideograph(c)
+            if alone or is_space(c):
+                if length:
+                    hashes[n] = state
+                    if n < ends.shape[0]:
+                        ends[n] = last
+                    n += 1
+                    length, state = 0, _UNIT_SEED
+                if alone:
+                    hashes[n] = mix(_UNIT_SEED, np.uint64(c))
+                    if n < ends.shape[0]:
+                        ends[n] = i
+                    n += 1
                 continue
-            state = mix(state, np.uint64(c))
-            length += 1
+            if c < 0x80:
+                continue
+        state = mix(state, np.uint64(c))
+        length += 1
+        last = i
     if length:
         hashes[n] = state
+        if n < ends.shape[0]:
+            ends[n] = last
         n += 1
     return n
 
 
 @njit(**CACHED)
-def _shingle(hashes, k, words):  # type: ignore[no-untyped-def]
-    state = _SHINGLE_SEED
-    for q in range(k, k + words):
-        state = mix(state, hashes[q])
-    return state
+def shingle_characters(data, start, end, hashes):  # type: ignore[no-untyped-def]
+    """Fills the hash of each character as shingles see it; returns how many."""
+    n = 0
+    blank = False
+    i = start
+    while i < end:
+        c, width = decode(data, i)
+        i += width
+        if is_space(c):
+            blank = n > 0
+            continue
+        if blank:
+            hashes[n] = mix(_UNIT_SEED, np.uint64(32))
+            n += 1
+            blank = False
+        hashes[n] = mix(_UNIT_SEED, np.uint64(c + 32 if 65 <= c <= 90 else c))
+        n += 1
+    return n
+
+
+@njit(**CACHED)
+def grams(units, n, width, out):  # type: ignore[no-untyped-def]
+    """The hash of each run of `width` of the first n units, in place of out's first n - width + 1."""
+    if n < width or width == 0:
+        return 0
+    drop = np.uint64(1)
+    state = np.uint64(0)
+    for k in range(width):
+        drop *= _BASE
+        state = state * _BASE + units[k]
+    out[0] = scatter(state + _GOLDEN)
+    for k in range(width, n):
+        state = state * _BASE + units[k] - units[k - width] * drop
+        out[k - width + 1] = scatter(state + _GOLDEN)
+    return n - width + 1
 
 
 @njit(**CACHED)
@@ -121,18 +175,25 @@ def _longest(offsets):  # type: ignore[no-untyped-def]
 
 
 @njit(**CACHED)
-def _signatures(data, offsets, ngram, factors, addends, out, counts):  # type: ignore[no-untyped-def]
-    words = np.empty(_longest(offsets) // 2 + 1, np.uint64)
+def _document(data, start, end, ngram, characters, units, none, out):  # type: ignore[no-untyped-def]
+    """The shingles of one text in order, repeated ones too; returns how many."""
+    n = shingle_characters(data, start, end, units) if characters else shingle_words(data, start, end, units, none)
+    return grams(units, n, min(n, ngram), out)
+
+
+@njit(**CACHED)
+def _signatures(data, offsets, ngram, characters, factors, addends, out, counts):  # type: ignore[no-untyped-def]
+    room = _longest(offsets) + 1
+    units, own = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    none = np.empty(0, np.int64)
     values = factors.shape[0]
     least = np.empty(values, np.uint32)
     for d in range(offsets.shape[0] - 1):
-        n = shingle_words(data, offsets[d], offsets[d + 1], words)
-        width = min(n, ngram)
-        many = n - width + 1 if n else 0
+        many = _document(data, offsets[d], offsets[d + 1], ngram, characters, units, none, own)
         counts[d] = many
         least[:] = np.uint32(0xFFFFFFFF)
         for k in range(many):
-            x = np.uint32(_shingle(words, k, width) >> np.uint64(32))
+            x = np.uint32(own[k] >> np.uint64(32))
             for p in range(values):
                 v = np.uint32(x * factors[p] + addends[p])
                 v ^= v >> np.uint32(15)
@@ -141,19 +202,16 @@ def _signatures(data, offsets, ngram, factors, addends, out, counts):  # type: i
 
 
 @njit(**CACHED)
-def _shingles(data, offsets, ngram, hashes, bounds):  # type: ignore[no-untyped-def]
-    words = np.empty(_longest(offsets) // 2 + 1, np.uint64)
+def _shingles(data, offsets, ngram, characters, hashes, bounds):  # type: ignore[no-untyped-def]
+    room = _longest(offsets) + 1
+    units, own = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    none = np.empty(0, np.int64)
     total = 0
     for d in range(offsets.shape[0] - 1):
-        n = shingle_words(data, offsets[d], offsets[d + 1], words)
-        width = min(n, ngram)
-        many = n - width + 1 if n else 0
-        own = np.empty(many, np.uint64)
+        many = _document(data, offsets[d], offsets[d + 1], ngram, characters, units, none, own)
+        held = np.sort(own[:many])
         for k in range(many):
-            own[k] = _shingle(words, k, width)
-        own.sort()
-        for k in range(many):
-            if k == 0 or own[k] != own[k - 1]:
-                hashes[total] = own[k]
+            if k == 0 or held[k] != held[k - 1]:
+                hashes[total] = held[k]
                 total += 1
         bounds[d + 1] = total

@@ -11,7 +11,8 @@ from raytrain.corpus.stages.stage import Stage
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
     """Not how values are grouped into bands: one set of signatures serves every grouping of as many values."""
-    return {"values": corpus.dedup.bands * corpus.dedup.rows, "ngram": corpus.dedup.ngram}
+    dedup = corpus.dedup
+    return {"values": dedup.bands * dedup.rows, "ngram": dedup.ngram, "unit": dedup.unit}
 
 
 def columns(documents: Any, config: Mapping[str, Any]) -> Any:
@@ -21,7 +22,9 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     from raytrain.corpus.kernels.buffers import text_buffers
     from raytrain.corpus.kernels.minhash import signatures
 
-    values, counts = signatures(*text_buffers(documents.column("text")), config["ngram"], config["values"])
+    values, counts = signatures(
+        *text_buffers(documents.column("text")), config["ngram"], config["values"], config["unit"] == "character"
+    )
     width = 4 * config["values"]
     column = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(counts), [None, pa.py_buffer(values.astype("<u4").tobytes())]
@@ -31,7 +34,7 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
 
 STAGE = Stage(
     name="minhash",
-    version=1,
+    version=2,
     columns_out=("signature", "shingles"),
     columns=columns,
     config_of=config_of,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from raytrain.corpus.dedup import DEDUP, PAIRS
+from raytrain.corpus.dedup.tables import GALLERY
 from raytrain.corpus.ingest import DOCUMENTS
 from raytrain.corpus.section import Source
 from raytrain.store import Artifact, Store
@@ -20,7 +22,7 @@ from tests.corpus.walk import Walk, corpus, rows, serial, table, write_jsonl
 ORIGINALS = [prose.document(seed, 24) for seed in range(80)]
 # A word in a hundred replaced breaks about one 5-gram in twenty: Jaccard about 0.9.
 EDITED = [prose.edited(text, seed, 0.01) for seed, text in enumerate(ORIGINALS[:40])]
-FAR = [prose.edited(text, seed, 0.08) for seed, text in enumerate(ORIGINALS[40:60])]
+FAR = [prose.edited(text, seed, 0.03) for seed, text in enumerate(ORIGINALS[40:60])]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,11 @@ def result(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifac
 
 def jaccard(a: str, b: str) -> float:
     return reference.jaccard(reference.shingles(a, 5), reference.shingles(b, 5))
+
+
+def containment(a: str, b: str) -> float:
+    left, right = reference.shingles(a, 5), reference.shingles(b, 5)
+    return len(left & right) / min(len(left), len(right))
 
 
 def test_planted_duplicates_are_found_and_nothing_else(result: tuple[Artifact, Artifact]) -> None:
@@ -93,7 +100,20 @@ def test_every_compared_pair_is_recorded_accepted_or_not(result: tuple[Artifact,
     for pair in pairs:
         assert pair["a"] < pair["b"]
         assert pair["jaccard"] == jaccard(texts[pair["a"]], texts[pair["b"]])
+        assert pair["containment"] == containment(texts[pair["a"]], texts[pair["b"]])
         assert pair["accepted"] == (pair["jaccard"] >= 0.8)
+        assert pair["rule"] == ("jaccard >= 0.8" if pair["accepted"] else "jaccard < 0.8")
+
+
+def test_the_gallery_shows_the_pairs_nearest_to_the_threshold(result: tuple[Artifact, Artifact]) -> None:
+    held = {row["record_id"]: row["text"] for row in rows(result[0], DOCUMENTS)}
+    shown, pairs = rows(result[1], GALLERY), rows(result[1], PAIRS)
+    for accepted in (True, False):
+        nearest = sorted(abs(pair["jaccard"] - 0.8) for pair in pairs if pair["accepted"] == accepted)[:20]
+        assert [abs(row["jaccard"] - 0.8) for row in shown if row["accepted"] == accepted] == nearest
+    for row in shown:
+        assert row["a_text"] == held[row["a_record_id"]][:600]
+        assert row["b_text"] == held[row["b_record_id"]][:600]
 
 
 def test_tables_are_aligned_with_the_documents(result: tuple[Artifact, Artifact]) -> None:
@@ -109,12 +129,15 @@ def test_partitions_and_parts_change_nothing(
     raw: Path, tmp_path: Path, result: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raytrain.corpus.dedup.step.ROWS_PER_PARTITION", 300)
-    monkeypatch.setattr("raytrain.corpus.dedup.verify.PAIRS_PER_PART", 7)
+    monkeypatch.setattr("raytrain.corpus.dedup.pool.RANGE_DOCUMENTS", 9)
+    monkeypatch.setattr("raytrain.corpus.dedup.pool.SENDERS", 3)
     _, found = deduplicated(walk(raw, tmp_path))
     assert found.manifest["sha256"] == result[1].manifest["sha256"]
 
 
-@pytest.mark.parametrize("dies_at", ["bands", "candidates", "shingles", "comparison", "tables"])
+@pytest.mark.parametrize(
+    "dies_at", ["texts", "same text", "bands", "candidates", "shingles", "comparison", "gallery", "tables"]
+)
 def test_a_search_that_dies_anywhere_is_taken_up_with_equal_result(
     raw: Path, tmp_path: Path, result: tuple[Artifact, Artifact], dies_at: str
 ) -> None:
@@ -141,7 +164,7 @@ def test_a_search_that_dies_anywhere_is_taken_up_with_equal_result(
 
 def test_scratch_is_removed(result: tuple[Artifact, Artifact]) -> None:
     store = result[1].store
-    assert not [key for key in store.keys("dedup") if "-rows-" in key or "-shingles-" in key]
+    assert not [key for key in store.keys("dedup") if re.search(r"-(keys|bands|shingles)-[0-9a-f]{8}\.bin", key)]
 
 
 def test_a_corpus_without_any_candidate(tmp_path: Path) -> None:
@@ -165,7 +188,8 @@ def test_recall_is_what_the_bands_promise() -> None:
     texts = [prose.document(1000 + seed, 12) for seed in range(count)]
     others = [prose.edited(text, seed, 0.02) for seed, text in enumerate(texts)]
     values, shingles = signatures(*text_buffers(pa.array(texts + others, pa.large_string())), 5, 112)
-    pairs = candidate_pairs(band_rows(values, shingles, np.arange(2 * count, dtype=np.uint64), 0, 14))
+    assert (shingles > 0).all()
+    pairs = candidate_pairs(band_rows(values, np.arange(2 * count), 14), 2 * count)
     caught = sum(b - a == count for a, b, _ in pairs.tolist())
     promise = sum(1 - (1 - jaccard(a, b) ** 8) ** 14 for a, b in zip(texts, others, strict=True))
     assert abs(caught - promise) < 4 * np.sqrt(count) / 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.corpus.kernels.buffers import text_buffers
-from raytrain.corpus.kernels.minhash import jaccard, permutations, shingles, signatures
+from raytrain.corpus.kernels.minhash import permutations, shared, shingles, signatures
 from tests.corpus import prose
 from tests.corpus.kernels import reference
 
@@ -17,9 +17,20 @@ _PIECES = "a A b. B don't 'tis -- café CAFÉ 好 好a a好 ก 1 2 , … x_y"
 PIECES = _PIECES.split(" ")
 
 
-def sets_of(texts: list[str], n: int) -> list[np.ndarray]:
-    hashes, bounds = shingles(*text_buffers(pa.array(texts, pa.large_string())), n)
+def sets_of(texts: list[str], n: int, characters: bool = False) -> list[np.ndarray]:
+    hashes, bounds = shingles(*text_buffers(pa.array(texts, pa.large_string())), n, characters)
     return [hashes[bounds[i] : bounds[i + 1]] for i in range(len(texts))]
+
+
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    both = shared(a, b)
+    return both / (len(a) + len(b) - both) if both else 0.0
+
+
+def character_shingles(text: str, n: int) -> set[str]:
+    flat = " ".join("".join(c.lower() if c.isascii() else c for c in text).split())
+    width = min(n, len(flat))
+    return {flat[i : i + width] for i in range(len(flat) - width + 1)} if flat else set()
 
 
 def text_of_pieces() -> st.SearchStrategy[str]:
@@ -33,6 +44,14 @@ def test_similarity_is_that_of_the_sets_of_shingles(a: str, b: str, n: int) -> N
     true_a, true_b = reference.shingles(a, n), reference.shingles(b, n)
     assert (len(left), len(right)) == (len(true_a), len(true_b))
     assert jaccard(left, right) == reference.jaccard(true_a, true_b)
+
+
+@settings(deadline=None, max_examples=200)
+@given(text_of_pieces(), text_of_pieces(), st.integers(1, 30))
+def test_character_shingles_are_those_of_the_text_with_case_and_blanks_made_even(a: str, b: str, n: int) -> None:
+    left, right = sets_of([f" {a}\n", b], n, True)
+    true_a, true_b = character_shingles(a, n), character_shingles(b, n)
+    assert (len(left), len(right), shared(left, right)) == (len(true_a), len(true_b), len(true_a & true_b))
 
 
 @settings(deadline=None, max_examples=50)
