@@ -158,8 +158,9 @@ def _quality(recipe: Recipe) -> dict[str, str]:
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of a recipe in order: every step's parents stand before it."""
-    stages = [text.STAGE, language.STAGE, *read_stages(recipe.corpus.stages)]
-    asked = {*stages_needed(rules_of(recipe.corpus)), text.STAGE.name, language.STAGE.name}
+    asked = {*stages_needed(rules_of(recipe.corpus)), language.STAGE.name}
+    stages = [*(stage for stage in text.STAGES if stage.name in asked), language.STAGE]
+    stages += read_stages(recipe.corpus.stages)
     attributes = {stage.name: stage.step for stage in stages if stage.name in asked}
     more = {"contamination": _CONTAMINATION} if recipe.corpus.decontaminate.sets else {}
     more |= {"difficulty": _DIFFICULTY} if recipe.corpus.difficulty else {}

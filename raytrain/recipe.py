@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import Field, field_validator
 
@@ -73,6 +73,7 @@ class Recipe(Section):
         # The content of a file counts, not the place.
         for source in document["sources"]:
             source.pop("uri")
+        del document["corpus"]["overrides"]  # applied to the rules; their reasons decide nothing
         document["corpus"]["rules"] = [rule.as_dict() for rule in rules_of(self.corpus)]
         document["corpus"]["stages"] = [stage.source for stage in read_stages(self.corpus.stages)]
         document["corpus"]["decontaminate"]["sets"] = [items.identity(held) for held in self.corpus.decontaminate.sets]
@@ -99,7 +100,7 @@ def load(uri: str, overrides: Iterable[str] = (), store: str | None = None) -> R
     recipe = validate(Recipe, document, uri)
     folder = uri.rpartition("/")[0] if "://" in uri else str(Path(uri).resolve().parent)
     sources = tuple(s.model_copy(update={"uri": _anchored(s.uri, folder)}) for s in recipe.sources)
-    rules = tuple(_anchored(name, folder) if _is_path(name) else name for name in recipe.corpus.rules)
+    rules = tuple(_anchored(held, folder) if _is_path(held) else held for held in recipe.corpus.rules)
     stages = tuple(_anchored(path, folder) for path in recipe.corpus.stages)
     sets = _decontaminate(recipe, folder)
     corpus = recipe.corpus.model_copy(update={"rules": rules, "stages": stages, "decontaminate": sets})
@@ -118,5 +119,5 @@ def _anchored(place: str, folder: str) -> str:
     return place if "://" in place or os.path.isabs(place) else f"{folder}/{place}"
 
 
-def _is_path(rule_set: str) -> bool:
-    return rule_set.endswith((".yaml", ".yml"))
+def _is_path(rule_set: str | dict[str, Any]) -> TypeGuard[str]:
+    return isinstance(rule_set, str) and rule_set.endswith((".yaml", ".yml"))

@@ -1,6 +1,16 @@
 """Rules as data: a name, a column of numbers, a comparison. Which documents a rule set keeps, and why not.
 
-The sets lie in rules/*.yaml with their papers; a recipe may move thresholds, drop rules and bring its own file.
+The sets lie in rules/*.yaml with their papers; a recipe may move thresholds, drop rules, write rules of its own in
+three lines or bring a file. A set says whose words its thresholds count:
+
+    splitter: whitespace               # of kernels/splitters.py
+    rules:                             # what is kept
+      long_enough: word_count >= 200
+      sure: language.language_score >= 0.8
+    languages: {long_enough: [en]}     # rules that hold for these languages only
+    by_language:                       # rules with a threshold of each language's own
+      de: {dup_lines: dup_line_ratio <= 0.263}
+
 The invariant: a rule never sees the text, so that a changed threshold costs one pass over small columns.
 """
 
@@ -18,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.config import parse_yaml
-from raytrain.corpus.kernels.columns import SPLITTER
-from raytrain.corpus.section import CorpusSection
+from raytrain.corpus.kernels.splitters import SPLITTERS
+from raytrain.corpus.section import CorpusSection, Override
 from raytrain.corpus.stages import language, text
 from raytrain.corpus.stages.stage import Stage, read_stages
 from raytrain.errors import UserError
@@ -27,7 +37,9 @@ from raytrain.store.uri import read_text
 
 FOLDER = Path(__file__).with_name("rules")
 EXPRESSION = re.compile(r"^\s*(?:(\w+)\.)?(\w+)\s*(>=|<=|==|!=|>|<)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
-SHIPPED = (text.STAGE, language.STAGE)  # whose columns a rule may name without more ado
+RULE_NAME = re.compile(r"^[a-z0-9_]+$")
+KEYS = {"splitter", "rules", "languages", "by_language"}
+SHIPPED = (*text.STAGES, language.STAGE)  # whose columns a rule may name without more ado
 COMPARE: dict[str, Callable[[Any, float], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -58,6 +70,14 @@ class Rule:
     def keeps(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         return np.asarray(COMPARE[self.op](values, self.threshold), np.bool_)
 
+    def loosened_by(self, threshold: float | None) -> bool:
+        """Whether another threshold (None: no rule at all) may keep what this one drops."""
+        if threshold is None:
+            return True
+        if self.op in ("==", "!="):
+            return threshold != self.threshold
+        return threshold < self.threshold if self.op in (">", ">=") else threshold > self.threshold
+
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "languages": list(self.languages)}
 
@@ -84,65 +104,91 @@ def stages_needed(rules: Iterable[Rule]) -> list[str]:
     return list(dict.fromkeys(rule.stage for rule in rules))
 
 
-def load(sets: Iterable[str], overrides: Mapping[str, float | None], stages: Sequence[Stage] = SHIPPED) -> list[Rule]:
-    """The rules of the sets in order, thresholds moved or rules dropped (None) by `overrides`."""
-    rules = [rule for name in sets for rule in read_set(name, stages)]
+def load(
+    sets: Iterable[str | Mapping[str, Any]],
+    overrides: Mapping[str, float | Override | None],
+    stages: Sequence[Stage] = SHIPPED,
+) -> list[Rule]:
+    """The rules of the sets in order, thresholds moved or rules dropped (None) by `overrides`.
+
+    Raises a UserError for an override of no rule, and for one that loosens a rule without a reason.
+    """
+    rules = [rule for held in sets for rule in read_set(held, stages)]
     known = {rule.key for rule in rules}
     for key in overrides:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-            raise UserError(f"corpus.overrides: no rule is called {key!r}; {hint}")
+            raise UserError(f"corpus.overrides: no rule is called {key!r}; {_hint(key, sorted(known))}")
     moved: list[Rule] = []
     for rule in rules:
-        threshold = overrides.get(rule.key, rule.threshold)
+        said = overrides.get(rule.key, rule.threshold)
+        threshold, reason = (said.threshold, said.reason) if isinstance(said, Override) else (said, "")
+        if rule.loosened_by(threshold) and not reason:
+            what = "drops the rule" if threshold is None else f"{threshold:g} keeps more than {rule.threshold:g} does"
+            wanted = f"{{threshold: {'null' if threshold is None else f'{threshold:g}'}, reason: ...}}"
+            raise UserError(f"corpus.overrides: {rule.key}: {what}; say why: {wanted}")
         if threshold is not None:
             moved.append(replace(rule, threshold=float(threshold)))
     return moved
 
 
-def read_set(name: str, stages: Sequence[Stage] = SHIPPED) -> list[Rule]:
-    """The rules of a shipped set, or of a YAML file whose path ends in .yaml."""
-    path = name if name.endswith((".yaml", ".yml")) else f"{FOLDER}/{name}.yaml"
+def read_set(held: str | Mapping[str, Any], stages: Sequence[Stage] = SHIPPED) -> list[Rule]:
+    """The rules of a shipped set, of a YAML file whose path ends in .yaml, or of sets written in the recipe itself."""
+    if not isinstance(held, str):
+        return [rule for name, said in held.items() for rule in _rules(f"corpus.rules: {name}", name, said, stages)]
+    path = held if held.endswith((".yaml", ".yml")) else f"{FOLDER}/{held}.yaml"
     try:
         document = parse_yaml(read_text(path), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"corpus.rules: {name!r} cannot be read: {error}") from None
-    splitter = document.get("splitter")
-    if splitter != SPLITTER:
-        raise UserError(f"{path}: splitter is {splitter!r}; thresholds here are for {SPLITTER!r}, say so in the file")
-    rules, languages = document.get("rules"), document.get("languages", {})
-    if not isinstance(rules, dict) or not rules or set(document) - {"splitter", "rules", "languages"}:
-        raise UserError(f"{path}: a rule set is `splitter: {SPLITTER}` and `rules:` with lines `name: column >= 0.1`")
+        raise UserError(f"corpus.rules: {held!r} cannot be read: {error}") from None
+    if "splitter" not in document:
+        raise UserError(f"{path}: no splitter; say by whose words it counts: splitter: {' or '.join(SPLITTERS)}")
+    return _rules(path, Path(path).stem, document, stages)
+
+
+def _rules(place: str, name: str, document: Any, stages: Sequence[Stage]) -> list[Rule]:
+    """The rules of one set, whose document is a mapping of KEYS or, in a recipe, of its rules alone."""
+    if isinstance(document, dict) and document and not set(document) & {"rules", "by_language"}:
+        document = {"rules": document}
+    if not isinstance(document, dict) or set(document) - KEYS:
+        raise UserError(f"{place}: a rule set has the keys {', '.join(sorted(KEYS))}; rules are `name: column >= 0.1`")
+    splitter = document.get("splitter", SPLITTERS[0])
+    if splitter not in SPLITTERS:
+        raise UserError(f"{place}: splitter is {splitter!r}; there are {', '.join(SPLITTERS)}")
+    rules, languages, own = (document.get(key) or {} for key in ("rules", "languages", "by_language"))
+    if not isinstance(rules, dict) or not (rules or own):
+        raise UserError(f"{place}: a rule set is `splitter:` and `rules:` with lines `name: column >= 0.1`")
     if not isinstance(languages, dict) or not all(isinstance(codes, list) for codes in languages.values()):
-        raise UserError(f"{path}: languages: give the rules that hold for some languages only, as `name: [en]`")
+        raise UserError(f"{place}: languages: give the rules that hold for some languages only, as `name: [en]`")
     if set(languages) - set(rules):
-        raise UserError(f"{path}: languages: no rule is called {min(set(languages) - set(rules))!r}")
-    columns = {stage.name: stage.columns_out for stage in stages}
-    return [_rule(path, key, value, tuple(languages.get(key, ())), columns) for key, value in rules.items()]
-
-
-def failures(rules: Sequence[Rule], columns: Mapping[str, NDArray[Any]], languages: Sequence[str]) -> NDArray[np.bool_]:
-    """[rules, documents]: which document each rule rejects, given each document's language. NaN is rejected."""
-    failed = np.zeros((len(rules), len(languages)), np.bool_)
-    for i, rule in enumerate(rules):
-        failed[i] = ~rule.keeps(columns[rule.column])
-        if rule.languages:
-            failed[i] &= np.array([code in rule.languages for code in languages], np.bool_)
-    return failed
+        raise UserError(f"{place}: languages: no rule is called {min(set(languages) - set(rules))!r}")
+    if not isinstance(own, dict) or not all(isinstance(held, dict) for held in own.values()):
+        raise UserError(f"{place}: by_language: give rules by language, as `de: {{name: column >= 0.1}}`")
+    default = text.stage_of(splitter).name
+    found = [
+        _rule(place, name, key, said, tuple(languages.get(key, ())), default, stages) for key, said in rules.items()
+    ]
+    for code, held in own.items():
+        found += [
+            _rule(place, name, f"{key}_{code}", said, (str(code),), default, stages) for key, said in held.items()
+        ]
+    return found
 
 
 def _rule(
-    path: str, name: Any, expression: Any, languages: tuple[str, ...], columns: Mapping[str, Sequence[str]]
+    place: str, set_: str, name: Any, said: Any, languages: tuple[str, ...], default: str, stages: Sequence[Stage]
 ) -> Rule:
-    match = EXPRESSION.match(str(expression))
-    if not match or not re.match(r"^[a-z0-9_]+$", str(name)):
-        raise UserError(f"{path}: {name}: {expression!r} is not of the form `column >= number`")
+    match = EXPRESSION.match(str(said))
+    if not match or not RULE_NAME.match(str(name)):
+        raise UserError(f"{place}: {name}: {said!r} is not of the form `column >= number`")
     stage, column, op, threshold = match.groups()
-    stage = stage or text.STAGE.name
+    stage = stage or default
+    columns = {held.name: held.columns_out for held in stages}
     for what, value, known in (("stage", stage, columns), ("column", column, columns.get(stage, ()))):
         if value not in known:
-            near = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise UserError(f"{path}: {name}: no {what} is called {value!r}; {hint}")
-    return Rule(Path(path).stem, str(name), column, op, float(threshold), languages, stage)
+            raise UserError(f"{place}: {name}: no {what} is called {value!r}; {_hint(value, list(known))}")
+    return Rule(set_, str(name), column, op, float(threshold), languages, stage)
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"

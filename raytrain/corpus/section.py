@@ -7,7 +7,8 @@ validates describes a corpus that can be built, but for what the data themselves
 from __future__ import annotations
 
 import re
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,7 +21,8 @@ Origin = Literal["human", "machine", "unknown"]
 ORIGINS: tuple[Origin, ...] = ("human", "machine", "unknown")
 Verification = Literal["verified", "unverified", "unknown"]
 VERIFICATIONS: tuple[Verification, ...] = ("verified", "unverified", "unknown")
-SHIPPED_RULES = ("gopher", "c4", "fineweb")
+RULE_SETS = tuple(sorted(path.stem for path in Path(__file__).with_name("rules").glob("*.yaml")))
+DEFAULT_RULES = ("gopher", "gopher-repetition", "c4", "fineweb")
 
 
 class Source(Section):
@@ -152,6 +154,13 @@ class SplitSection(Section):
     min_validation_bytes: int = Field(default=300_000, ge=0, description="the same in bytes of text")
 
 
+class Override(Section):
+    """Another threshold for a rule, and why: asked for where it keeps more than the rule set does."""
+
+    threshold: float | None = Field(description="null drops the rule")
+    reason: str = Field(min_length=3, description="one line for those who read the report")
+
+
 class CorpusSection(Section):
     """From raw sources to a corpus: shards, cleaning, languages, rules, duplicates, split."""
 
@@ -163,14 +172,18 @@ class CorpusSection(Section):
     )
     normalise: NormaliseSection = NormaliseSection()
     languages: LanguagesSection = LanguagesSection()
-    rules: tuple[str, ...] = Field(
-        default=SHIPPED_RULES, description="rule sets in order: gopher, c4, fineweb, or the path of your own .yaml"
+    rules: tuple[str | dict[str, Any], ...] = Field(
+        default=DEFAULT_RULES,
+        description="rule sets in order: shipped ones by name, the path of a .yaml of yours, or a set written here, "
+        "as `{mine: {long_enough: word_count >= 200}}`",
     )
     stages: tuple[str, ...] = Field(
         default=(), description="Python files of yours that define a STAGE, whose columns rules may name"
     )
-    overrides: dict[str, float | None] = Field(
-        default_factory=dict, description="thresholds by set.rule (fineweb.terminal_punct: 0.1); null drops a rule"
+    overrides: dict[str, float | Override | None] = Field(
+        default_factory=dict,
+        description="thresholds by set.rule (gopher.min_words: 100); null drops a rule; what keeps more than the set "
+        "does needs a reason: `fineweb.terminal_punct: {threshold: 0.1, reason: much poetry}`",
     )
     dedup: DedupSection = DedupSection()
     decontaminate: DecontaminateSection = DecontaminateSection()
@@ -190,11 +203,13 @@ class CorpusSection(Section):
 
     @field_validator("rules")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in SHIPPED_RULES and not name.endswith((".yaml", ".yml")):
-                raise ValueError(f"no rule set is called {name!r}; use {', '.join(SHIPPED_RULES)}, or a .yaml of yours")
-        if len(set(value)) < len(value):
+    def _known(cls, value: tuple[str | dict[str, Any], ...]) -> tuple[str | dict[str, Any], ...]:
+        names: list[str] = []
+        for held in value:
+            if isinstance(held, str) and held not in RULE_SETS and not held.endswith((".yaml", ".yml")):
+                raise ValueError(f"no rule set is called {held!r}; use {', '.join(RULE_SETS)}, or a .yaml of yours")
+            names += [Path(held).stem] if isinstance(held, str) else [*held]
+        if len(set(names)) < len(names):
             raise ValueError("a rule set stands twice")
         return value
 

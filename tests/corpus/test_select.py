@@ -23,12 +23,16 @@ from tests.corpus.walk import SMALL_SPLIT, Walk, corpus, rows, serial, write_jso
 
 GERMAN = "Der Ausschuss traf sich am Dienstag und sprach lange über die neue Bibliothek der Stadt. " * 8
 RULES: dict[str, Any] = {
-    "rules": ["gopher", "c4", "fineweb"],
+    "rules": ["gopher", "gopher-repetition", "c4", "fineweb"],
     "languages": {"allowed": ["en"]},
     "target_shard_bytes": 60_000,
 }
 GOOD = [prose.document(seed, 24) for seed in range(150)]
 NEAR = [prose.edited(text, seed, 0.008) for seed, text in enumerate(GOOD[:60])]
+LOOSE = {
+    key: {"threshold": threshold, "reason": "to see more"}
+    for key, threshold in (("c4.curly_bracket", None), ("gopher.min_words", 2), ("c4.sentences", 1))
+}
 LIST = "\n".join(f"- item {i}" for i in range(200))
 CODE = GOOD[3] + "\n\nint main() { return 0; }"
 
@@ -133,7 +137,7 @@ def test_another_threshold_reads_no_text_again(raw: Path, tmp_path: Path) -> Non
     walking = walk(raw, tmp_path)
     first = walking.corpus()
     before = set(walking.store.keys(""))
-    walking.section = corpus(**RULES, overrides={"c4.curly_bracket": None, "gopher.min_words": 2, "c4.sentences": 1})
+    walking.section = corpus(**RULES, overrides=LOOSE)
     calls: list[str] = []
 
     def counting(work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
@@ -162,7 +166,7 @@ def test_a_good_text_does_not_go_for_a_copy_that_is_itself_rejected(tmp_path: Pa
 def test_the_id_follows_the_rules_not_their_file() -> None:
     config = select.config_of(CorpusSection())
     assert select.config_of(CorpusSection(overrides={"gopher.min_words": 50})) == config
-    assert select.config_of(CorpusSection(overrides={"gopher.min_words": 49})) != config
+    assert select.config_of(CorpusSection(overrides={"gopher.min_words": 51})) != config
     assert config["rules"][0]["column"] == "word_count"
 
 

@@ -1,15 +1,90 @@
-"""What kind of character stands at a byte: decoding and the classes that the kernels share.
+"""What kind of character stands at a byte: decoding, and the classes of every code point that the kernels share.
 
-Classes are small and fixed, not Unicode's tables: the tests hold each beside its definition in Python. Numba's
-cache looks only at the file of the function that it cached: who edits this one, touches the kernels as well.
+Classes come from Python's unicodedata, so that a word, a letter or a space is what str.split, isalpha and isspace
+say in every script; the few marks that end sentences and lines are listed with their source. Scripts written without
+spaces are told by the names of their characters. The invariant: `classes()[c]` depends on the code point and on
+UNICODE alone. Numba's cache looks only at the file of the function that it cached: who edits this one, touches the
+kernels as well.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from functools import cache
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 CACHED = {"nogil": True, "cache": True}
+UNICODE = unicodedata.unidata_version  # part of the identity of whatever is counted by these classes
+
+SPACE, LETTER, NUMBER, UPPER, MARK = 1, 2, 4, 8, 16  # isspace, isalpha, isnumeric or isdigit, isupper, category M
+PUNCTUATION = 32  # categories P and S
+UNSPACED = 64  # of a script without spaces between words: each character counts as one
+SENTENCE = 128  # ends a sentence when a space follows
+SENTENCE_ALONE = 256  # ends a sentence whatever follows
+CLOSES = 512  # quotation marks and brackets that may stand after a sentence's end
+LINE_END = 1024  # C4's terminal punctuation (. ! ? " ') in its typographic and other scripts' forms too
+BULLET = 2048  # begins a point of a list
+AFFIX = 4096  # cut off the ends of a word by the datatrove splitter: punctuation and signs but a few
+
+# Full stop, exclamation and question mark, ellipsis, Arabic question mark, danda.
+_SENTENCE = ".!?\u2026\u061f\u0964"
+# Ideographic full stop, full-width exclamation and question mark.
+_SENTENCE_ALONE = "\u3002\uff01\uff1f"
+_CLOSES = "\"')]\u201d\u2019\u00bb"
+_LINE_END = _SENTENCE + _SENTENCE_ALONE + "\"'\u201d\u2019\u00bb"
+_BULLET = "\u2022-*"
+_NO_AFFIX = "-/\\@^~|.+=%\u00b6"
+_UNSPACED = (
+    "CJK UNIFIED",
+    "CJK COMPATIBILITY IDEO",
+    "HIRAGANA",
+    "KATAKANA",
+    "THAI",
+    "LAO",
+    "KHMER",
+    "MYANMAR",
+    "TIBETAN",
+)
+_ASSIGNED = ((0, 0x40000), (0xE0000, 0xE0200))  # nothing beyond has a class
+
+
+@cache
+def classes() -> NDArray[np.uint16]:
+    """The classes of each code point, bits of the constants above: [0x110000]. Made once a process, in 0.15 s."""
+    held = np.zeros(0x110000, np.uint16)
+    for low, high in _ASSIGNED:
+        held[low:high] = [_class_of(chr(c)) for c in range(low, high)]
+    for marks, bit in (
+        (_SENTENCE, SENTENCE),
+        (_SENTENCE_ALONE, SENTENCE_ALONE),
+        (_CLOSES, CLOSES),
+        (_LINE_END, LINE_END),
+        (_BULLET, BULLET),
+    ):
+        held[[ord(c) for c in marks]] |= bit
+    held.setflags(write=False)
+    return held
+
+
+def _class_of(c: str) -> int:
+    if c.isspace():
+        return SPACE
+    category = unicodedata.category(c)[0]
+    found = 0
+    if category == "L":
+        found = LETTER | UPPER * c.isupper()
+    elif category == "N":
+        found = NUMBER
+    elif category == "M":
+        found = MARK
+    elif category in "PS":
+        return PUNCTUATION | AFFIX * (c not in _NO_AFFIX)
+    if found and unicodedata.name(c, "").startswith(_UNSPACED):
+        found |= UNSPACED
+    return found
 
 
 @njit(**CACHED)
@@ -34,6 +109,43 @@ def decode(data, i):  # type: ignore[no-untyped-def]
 
 
 @njit(**CACHED)
+def before(data, i):  # type: ignore[no-untyped-def]
+    """Where the character begins that ends before byte i."""
+    i -= 1
+    while data[i] & 0xC0 == 0x80:
+        i -= 1
+    return i
+
+
+@njit(**CACHED)
+def count_characters(data, start, end):  # type: ignore[no-untyped-def]
+    """Code points of valid UTF-8: bytes that do not continue a character."""
+    n = 0
+    for i in range(start, end):
+        n += (data[i] & 0xC0) != 0x80
+    return n
+
+
+@njit(**CACHED)
+def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
+    """A 64-bit hash of bytes, eight at a time; never zero, which stands for nothing in the tables."""
+    state = np.uint64(1469598103934665603) ^ np.uint64(end - start)
+    i = start
+    while end - i >= 8:
+        value = np.uint64(0)
+        for k in range(8):
+            value |= np.uint64(data[i + k]) << np.uint64(8 * k)
+        state = mix(state, value)
+        i += 8
+    value = np.uint64(0)
+    while i < end:
+        value = value << np.uint64(8) | np.uint64(data[i])
+        i += 1
+    state = mix(mix(state, value), np.uint64(0))
+    return state if state != 0 else np.uint64(1)
+
+
+@njit(**CACHED)
 def is_space(c):  # type: ignore[no-untyped-def]
     """Python's str.isspace: ASCII blanks and separators, NEL, NBSP and the Unicode spaces."""
     if c < 0x80:
@@ -44,14 +156,6 @@ def is_space(c):  # type: ignore[no-untyped-def]
 
 
 @njit(**CACHED)
-def is_letter(c):  # type: ignore[no-untyped-def]
-    """ASCII letters, and everything from U+0080 on but the blocks of common punctuation and signs."""
-    if c < 0x80:
-        return 65 <= c <= 90 or 97 <= c <= 122
-    return c >= 0xC0 and not (0x2000 <= c <= 0x206F or 0x3000 <= c <= 0x303F)
-
-
-@njit(**CACHED)
 def is_ideograph(c):  # type: ignore[no-untyped-def]
     """Scripts without spaces between words, where each character counts as a word: Thai, kana, Han."""
     if c < 0x0E00:
@@ -59,27 +163,3 @@ def is_ideograph(c):  # type: ignore[no-untyped-def]
     if c <= 0x0E7F or 0x3040 <= c <= 0x30FF or 0x3400 <= c <= 0x9FFF:
         return True
     return 0xF900 <= c <= 0xFAFF or 0x20000 <= c <= 0x3FFFF
-
-
-@njit(**CACHED)
-def ends_sentence(c):  # type: ignore[no-untyped-def]
-    """. ! ? and the ellipsis, the Arabic question mark, the danda."""
-    return c == 46 or c == 33 or c == 63 or c == 0x2026 or c == 0x061F or c == 0x0964
-
-
-@njit(**CACHED)
-def ends_sentence_alone(c):  # type: ignore[no-untyped-def]
-    """Full stops that no space follows: ideographic full stop, full-width ! and ?."""
-    return c == 0x3002 or c == 0xFF01 or c == 0xFF1F
-
-
-@njit(**CACHED)
-def closes(c):  # type: ignore[no-untyped-def]
-    """Quotation marks and brackets that may stand after a sentence's end: " ' ) ] ” ’ »."""
-    return c == 34 or c == 39 or c == 41 or c == 93 or c == 0x201D or c == 0x2019 or c == 0xBB
-
-
-@njit(**CACHED)
-def ends_line_well(c):  # type: ignore[no-untyped-def]
-    """C4's terminal punctuation (. ! ? " ') in its typographic and other scripts' forms too."""
-    return ends_sentence(c) or ends_sentence_alone(c) or c == 34 or c == 39 or c == 0x201D or c == 0x2019 or c == 0xBB

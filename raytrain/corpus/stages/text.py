@@ -1,18 +1,19 @@
-"""The text stage: every number that the Gopher, C4 and FineWeb rules decide by, in one pass (kernels/text_stats.py)."""
+"""The text stages: every number that the shipped rules decide by, in one pass (kernels/text_stats.py).
+
+One stage for each word splitter, of which a recipe runs those that its rule sets name. The invariant: which stage a
+threshold speaks of is settled by the rule set's splitter, never by chance.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from raytrain.corpus.kernels.columns import COLUMNS, COUNTS, SPLITTER
+from raytrain.corpus.kernels.characters import UNICODE
+from raytrain.corpus.kernels.columns import COLUMNS, COUNTS
+from raytrain.corpus.kernels.splitters import SPLITTERS
 from raytrain.corpus.section import CorpusSection
 from raytrain.corpus.stages.stage import Stage
-
-
-def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    """Nothing of a recipe moves these numbers; the splitter's name stands here because thresholds hang on it."""
-    return {"splitter": SPLITTER}
 
 
 def columns(documents: Any, config: Mapping[str, Any]) -> Any:
@@ -23,7 +24,7 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     from raytrain.corpus.kernels.buffers import text_buffers
     from raytrain.corpus.kernels.text_stats import text_stats
 
-    stats = text_stats(*text_buffers(documents.column("text")))
+    stats = text_stats(*text_buffers(documents.column("text")), config["splitter"])
     return pa.table(
         {
             name: stats[:, i].astype(np.int64) if name in COUNTS else np.ascontiguousarray(stats[:, i])
@@ -32,4 +33,15 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
     )
 
 
-STAGE = Stage(name="text", version=1, columns_out=COLUMNS, columns=columns, config_of=config_of)
+def stage_of(splitter: str) -> Stage:
+    """The stage that counts by the words of one splitter: `text` is that of the default, the others carry its name."""
+
+    def config_of(corpus: CorpusSection) -> dict[str, Any]:
+        return {"splitter": splitter, "unicode": UNICODE}
+
+    name = "text" if splitter == SPLITTERS[0] else f"text_{splitter}"
+    return Stage(name=name, version=2, columns_out=COLUMNS, columns=columns, config_of=config_of)
+
+
+STAGES = tuple(stage_of(splitter) for splitter in SPLITTERS)
+STAGE = STAGES[0]

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
-from raytrain.corpus.kernels.columns import JAVASCRIPT, POLICY, STOP_WORDS
-
-
-def is_letter(c: str) -> bool:
-    """ASCII letters; beyond ASCII everything but U+0080-00BF, U+2000-206F and U+3000-303F."""
-    if c.isascii():
-        return c.isalpha()
-    return not ("\u0080" <= c <= "\u00bf" or "\u2000" <= c <= "\u206f" or "\u3000" <= c <= "\u303f")
+from raytrain.corpus.kernels.columns import COUNTERS, JAVASCRIPT, POLICY, STOP_WORDS
 
 
 def is_ideograph(c: str) -> bool:
@@ -40,11 +34,10 @@ def repeated(items: list[str]) -> list[str]:
 
 
 def top_gram(words: list[str], n: int) -> int:
-    """Characters of the commonest n-gram (of equally common the longest), if it occurs twice, times its count."""
+    """Characters of the commonest n-gram, of equally common the first, times its count."""
     grams = Counter(" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
-    if not grams or max(grams.values()) < 2:
-        return 0
-    return max(count * len(gram) for gram, count in grams.items() if count == max(grams.values()))
+    gram, count = max(grams.items(), key=lambda held: held[1], default=("", 0))
+    return count * len(gram)
 
 
 def duplicate_grams(words: list[str], n: int) -> int:
@@ -61,25 +54,59 @@ def duplicate_grams(words: list[str], n: int) -> int:
     return total
 
 
-def has(line: str, phrases: tuple[str, ...]) -> bool:
-    lower = re.sub("[A-Z]", lambda match: match[0].lower(), line)
-    return any(phrase in lower for phrase in phrases)
+def lower(text: str) -> str:
+    return re.sub("[A-Z]", lambda match: match[0].lower(), text)
 
 
-def statistics(text: str) -> dict[str, float]:
-    words, lines, paragraphs = text.split(), lines_of(text), paragraphs_of(text)
-    real = [w for w in words if any(is_letter(c) or c in "0123456789" for c in w)]
+def has(line: str, *phrases: str) -> bool:
+    return any(phrase in lower(line) for phrase in phrases)
+
+
+def sentences_in(text: str) -> list[re.Match[str]]:
+    return list(re.finditer(r"[.!?…؟।][.!?…؟।\"')\]”’»]*(?=\s|$)|[。！？]+", text))
+
+
+def c4_sentences(line: str) -> int:
+    """None in a line that C4 drops; else its sentences, and one more for what stands behind them."""
+    words = line.split()
+    if len(words) < 3 or max(map(len, words)) > 1000 or has(line, JAVASCRIPT, *POLICY):
+        return 0
+    ends = sentences_in(line)
+    return len(ends) + bool(line[ends[-1].end() :].strip() if ends else line)
+
+
+def cut_words(line: str) -> int:
+    """Words that RefinedWeb's line-wise corrections cut."""
+    words, shorn = line.split(), lower(line).rstrip(".")
+    counter = len(words) == 2 and line[0].isnumeric() and line.split(" ")[-1] in COUNTERS.split()
+    capitals = sum(c.isalpha() and c.isupper() for c in line)
+    if len(words) < 2 or capitals > len(line) / 2 or all(is_number(c) for c in line) or counter:
+        return len(words)
+    if len(words) > 10:
+        return 0
+    if shorn.endswith("items in cart"):
+        return 3
+    return 2 if shorn.endswith("read more") else int(lower(line).startswith("sign-in"))
+
+
+def is_number(c: str) -> bool:
+    return c.isalnum() and not c.isalpha()
+
+
+def statistics(text: str, split: Callable[[str], list[str]] = str.split) -> dict[str, float]:
+    words, lines, paragraphs = split(text), lines_of(text), paragraphs_of(text)
+    real = [w for w in words if any(c.isalnum() for c in w)]
     n, m, size = max(len(words), 1), max(len(lines), 1), max(len(text), 1)
     dots = sum(len(run) // 3 for run in re.findall(r"\.+", text))
-    sentences = re.findall(r"[.!?…؟।][.!?…؟।\"')\]”’»]*(?=\s|$)|[。！？]+", text)
+    addresses = [w for w in text.split() if w.startswith("www.") or "://" in w]
     return {
         "characters": len(text),
         "word_count": len(real),
         "symbol_words": len(words) - len(real),
         "mean_word_length": sum(map(len, real)) / max(len(real), 1),
         "longest_word": max(map(len, words), default=0),
-        "alpha_word_ratio": sum(any(is_letter(c) for c in w) for w in words) / n,
-        "stop_words": len(set(words) & set(STOP_WORDS)),
+        "alpha_word_ratio": sum(any(c.isalpha() for c in w) for w in words) / n,
+        **{name: len(set(words) & set(held.split())) for name, held in STOP_WORDS.items()},
         "hash_ratio": text.count("#") / n,
         "ellipsis_ratio": (dots + text.count("…")) / n,
         "lines": len(lines),
@@ -88,17 +115,26 @@ def statistics(text: str) -> dict[str, float]:
         "ellipsis_line_ratio": sum(line.endswith(("...", "…")) for line in lines) / m,
         "terminal_punct_ratio": sum(line[-1] in ".!?…؟।。！？\"'”’»" for line in lines) / m,
         "short_line_ratio": sum(len(line) <= 30 for line in lines) / m,
+        "long_lines": sum(len(line) >= 200 for line in lines),
         "few_words_line_ratio": sum(len(line.split()) < 3 for line in lines) / m,
         "javascript_line_ratio": sum(has(line, JAVASCRIPT) for line in lines) / m,
-        "policy_line_ratio": sum(has(line, POLICY) for line in lines) / m,
+        "policy_line_ratio": sum(has(line, *POLICY) for line in lines) / m,
+        "cut_word_ratio": sum(map(cut_words, lines)) / max(len(text.split()), 1),
         "dup_line_ratio": len(repeated(lines)) / m,
         "dup_line_char_ratio": sum(map(len, repeated(lines))) / size,
         "dup_paragraph_ratio": len(repeated(paragraphs)) / max(len(paragraphs), 1),
         "dup_paragraph_char_ratio": sum(map(len, repeated(paragraphs))) / size,
         "newline_ratio": text.count("\n") / n,
-        "sentences": len(sentences),
-        "lorem_ipsum": float(any(has(line, ("lorem ipsum",)) for line in lines)),
+        "sentences": len(sentences_in(text)),
+        "c4_sentences": sum(map(c4_sentences, lines)),
+        "lorem_ipsum": float(any(has(line, "lorem ipsum") for line in lines)),
         "curly_brackets": text.count("{"),
+        "non_alphanumeric_ratio": sum(not c.isalnum() and not c.isspace() for c in text) / size,
+        "digit_ratio": sum(map(is_number, text)) / size,
+        "uppercase_ratio": sum(c.isalpha() and c.isupper() for c in text) / size,
+        "blank_ratio": sum(c.isspace() for c in text) / size,
+        "bracket_ratio": (text.count("(") + text.count(")")) / size,
+        "url_ratio": sum(map(len, addresses)) / size,
         **{f"top_{g}gram_ratio": top_gram(words, g) / size for g in (2, 3, 4)},
         **{f"dup_{g}gram_ratio": duplicate_grams(words, g) / size for g in range(5, 11)},
     }

@@ -16,7 +16,8 @@ from tests.corpus.kernels.reference import statistics
 
 _PIECES = (
     "the be of have a aa b. c? “So!” it... it… - • * # { 12 x1 ... .. …. 。好！ é ñandú ” ’ » ) ] \" ' ؟ । -- ## 12. "
-    "javascript JavaScript Terms of Use Cookie Policy lorem ipsum Lorem Ipsum LOREM uses cookies"
+    "javascript JavaScript Terms of Use Cookie Policy lorem ipsum Lorem Ipsum LOREM uses cookies 3 likes 12 "
+    "ABC SIGN-IN read more Read More... items in cart www.a.b http://x.y/z :// der und за był ( ) 漢 ไทย 12.5 ½ Ⅷ"
 )
 PIECES = _PIECES.split(" ")
 BLANKS = (" ", " ", " ", "\n", "\n", "\n\n", "  ", "\t", "\u00a0", "\u3000", "\u2028", "\x85", " \n ", "\x1c", "\u2003")
