@@ -57,7 +57,8 @@ def decide(members: NDArray[Any], links: NDArray[Any]) -> NDArray[Any]:
     out = np.zeros(len(members), DECISION)
     out["doc"] = members["doc"]
     edges = _edges(left, right, links)
-    of, rule, link = survivors(texts, urls, members["earlier"], members["rank"] >> np.uint64(56), *edges)
+    earlier = np.ascontiguousarray(members["earlier"])  # a kernel is compiled anew for strides
+    of, rule, link = survivors(texts, urls, earlier, members["rank"] >> np.uint64(56), *edges)
     out["of"], out["rule"] = np.where(of >= 0, members["doc"][np.maximum(of, 0)], -1), rule
     for name in ("jaccard", "containment"):
         values = np.append(links[name], 1.0)  # a copy is like its original; URLs say nothing of texts

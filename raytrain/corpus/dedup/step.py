@@ -198,8 +198,8 @@ def _guard(sources: Mapping[str, Mapping[str, int]], most: float) -> None:
         if held["documents"] >= GUARDED_DOCUMENTS and share > most:
             raise UserError(
                 f"corpus.dedup.max_source_loss: source {name} would lose {held['near']} of its {held['documents']} "
-                f"documents ({share:.0%}) to near-duplicates, more than {most:g}; raise corpus.dedup.jaccard or ngram if "
-                "a template makes them alike, or max_source_loss if they are copies"
+                f"documents ({share:.0%}) to near-duplicates, more than {most:g}; raise corpus.dedup.jaccard or ngram "
+                "if a template makes them alike, or max_source_loss if they are copies"
             )
 
 
