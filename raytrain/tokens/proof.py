@@ -4,7 +4,7 @@ Byte-level BPE over pre-tokens: the ids are right if their bytes are the text, n
 and any two neighbours inside a pre-token are what BPE makes of their own bytes. The last suffices for the whole
 pre-token: the first merge across one of its boundaries would also be the first one across it in that pair alone
 (van Antwerpen and Neubeck 2024, "So many tokens, so little time", GitHub's `bpe`). It encodes nothing for use and
-believes no encoder. The invariant: what is proven is what the definition gives; a doubt is only ever a no.
+believes no encoder. The invariant: what is proven is what the definition gives; whatever is unusual is doubted.
 """
 
 from __future__ import annotations
@@ -30,28 +30,29 @@ UNKNOWN, OTHER, LETTER, NUMBER, SPACE = range(5)
 # What follows a token, as bits: 1 << class of an ASCII character, and these.
 NEWLINE, WIDE, NOTHING = 1 << 5, 1 << 6, 1 << 7  # a newline too, a byte beyond ASCII, the end of the document
 ANY = (1 << 8) - 1
+DOUBTED = -2
 _CODE_POINTS = 0x110000
 _U = np.uint64
-_MEMO = 1 << 22  # pairs that are known to be right: a cache of 32 MB in which a newcomer takes the old one's place
-_LONGEST = 512  # bytes of a pair that are merged again; a longer one is doubted
+_MEMO = 1 << 18  # pairs that are known to be right: a cache of 2 MB in which a newcomer takes the old one's place
+_LONGEST = 512  # bytes of a token that is merged anew to see how BPE makes it; a longer one is doubted
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A tokenizer.json's model as arrays: token i is `text[bounds[i]:bounds[i + 1]]`; `whole[i]` if BPE makes it of
-    these bytes. `heads` has of each token where it begins in `text`, its length, and what may not follow it where
-    it is a pre-token by itself; `follows` the bits of each byte. `keys`, `ranks`
-    and `results` are a hash table of the merges."""
+    """A tokenizer.json's model as arrays.
+
+    Token i has the bytes `text[heads[i, 0]:][:heads[i, 1]]`; `heads[i, 2]` says what may not follow it where it is a
+    pre-token by itself, in the bits that `follows` gives for each byte. `made[i]` is how BPE makes it: the rank of its
+    last merge and the two tokens merged; rank -1 for a byte, DOUBTED for a token that it makes in no such way.
+    `keys` and `ranks` are a hash table of the merges.
+    """
 
     text: Bytes
-    bounds: Offsets
-    of_byte: NDArray[np.int64]
-    whole: NDArray[np.bool_]
     heads: NDArray[np.uint64]
     follows: NDArray[np.uint64]
+    made: NDArray[np.int64]
     keys: NDArray[np.uint64]
     ranks: NDArray[np.int64]
-    results: NDArray[np.int64]
 
 
 def definition_of(tokenizer_json: str) -> Definition | None:
@@ -71,43 +72,30 @@ def definition_of(tokenizer_json: str) -> Definition | None:
     if any(c not in vocab for c in byte_of) or sorted(vocab.values()) != list(range(len(vocab))):
         return None
     tokens: list[bytes] = [b""] * len(vocab)
+    latin = str.maketrans({c: chr(byte) for c, byte in byte_of.items()})
     for token, i in vocab.items():
-        if all(c in byte_of for c in token):  # not so for special tokens, which no text holds
-            tokens[i] = bytes(byte_of[c] for c in token)
-    bounds = np.concatenate(([0], np.cumsum([len(t) for t in tokens], dtype=np.int64)))
-    size = 1 << (4 * len(model["merges"]) + 1).bit_length()
-    keys, ranks = np.zeros(size, np.uint64), np.zeros(size, np.int64)
-    results = np.zeros(size, np.int64)
-    pairs = (m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"])
-    rows = [(vocab[a], vocab[b], vocab[a + b]) for a, b in pairs]
-    _fill(np.array(rows, np.int64).reshape(-1, 3), keys, ranks, results)
-    of_byte = np.zeros(256, np.int64)
-    for c, byte in byte_of.items():
-        of_byte[byte] = vocab[c]
+        if byte_of.keys() >= set(token):  # not so for special tokens, which no text holds
+            tokens[i] = token.translate(latin).encode("latin-1")
     text = np.frombuffer(b"".join(tokens) + bytes(8), np.uint8)  # eight are read at once
-    whole = np.zeros(len(tokens), np.bool_)
-    _reached(text, bounds, of_byte, keys, ranks, results, whole)
+    begins = np.concatenate(([0], np.cumsum([len(t) for t in tokens], dtype=np.int64)))
+    of_byte = np.array([vocab[c] for c, _ in sorted(byte_of.items(), key=lambda pair: pair[1])], np.int64)
+
+    pairs = [m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"]]
+    rows = np.array([(vocab[a], vocab[b], vocab[a + b]) for a, b in pairs], np.int64).reshape(-1, 3)
+    size = 1 << (4 * len(rows) + 1).bit_length()
+    keys, ranks, results = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    _fill(rows, keys, ranks, results)
+    made = np.full((len(tokens), 3), DOUBTED, np.int64)
+    _make(text, begins, of_byte, keys, ranks, results, made)
+
     shown = [t.decode("utf-8", "replace") for t in tokens]
     characters = "".join({chr(i) for i in range(128)}.union(*shown))
     kinds = dict(zip(characters, classes_of(characters).tolist(), strict=True))
-    heads = np.array(
-        [
-            (begin, len(token), _ended_by(seen, kinds) if whole_one else ANY)
-            for begin, token, seen, whole_one in zip(bounds.tolist(), tokens, shown, whole, strict=False)
-        ],
-        np.uint64,
-    )
+    follow = [_ended_by(t, kinds) if m != DOUBTED else ANY for t, m in zip(shown, made[:, 0].tolist(), strict=True)]
+    heads = np.stack([begins[:-1], np.diff(begins), np.array(follow, np.int64)], 1).astype(np.uint64)
     follows = [1 << kinds[chr(i)] | NEWLINE * (chr(i) in "\r\n") for i in range(128)] + [WIDE] * 128
     return Definition(
-        text,
-        frozen(bounds),
-        frozen(of_byte),
-        frozen(whole),
-        frozen(heads),
-        frozen(np.array(follows, np.uint64)),
-        frozen(keys),
-        frozen(ranks),
-        frozen(results),
+        text, frozen(heads), frozen(np.array(follows, np.uint64)), frozen(made), frozen(keys), frozen(ranks)
     )
 
 
@@ -140,7 +128,7 @@ class Prover:
         proven = np.zeros(len(offsets) - 1, np.bool_)
         _prove(
             data, offsets, ids, starts, self._classes, self._memo,
-            d.follows, d.heads, d.text, d.bounds, d.of_byte, d.whole, d.keys, d.ranks, d.results, proven,
+            d.text, d.heads, d.follows, d.made, d.keys, d.ranks, proven,
         )  # fmt: skip
         return np.flatnonzero(~proven)
 
@@ -213,44 +201,58 @@ def _fill(rows, keys, ranks, results):  # type: ignore[no-untyped-def]
 
 
 @njit(**CACHED)
-def _merged(part, n, keys, ranks, results):  # type: ignore[no-untyped-def]
-    """BPE in place: the merge of lowest rank first, among equals the leftmost; returns how many tokens are left."""
-    while n > 1:
-        best, where, into = np.int64(1 << 62), -1, np.int64(0)
-        for i in range(n - 1):
-            at, key = _slot(keys, part[i], part[i + 1])
-            if keys[at] == key and ranks[at] < best:
-                best, where, into = ranks[at], i, results[at]
-        if where < 0:
-            break
-        part[where] = into
-        for i in range(where + 1, n - 1):
-            part[i] = part[i + 1]
-        n -= 1
-    return n
+def _make(text, begins, of_byte, keys, ranks, results, made):  # type: ignore[no-untyped-def]
+    """Merges each token's bytes: the merge of lowest rank first, among equals the leftmost.
 
-
-@njit(**CACHED)
-def _reached(text, bounds, of_byte, keys, ranks, results, whole):  # type: ignore[no-untyped-def]
+    What comes of it is the token or not. Merges must come in the order of their ranks, as they do wherever a merge's
+    parts were learnt before it: `_pair_stands` goes back through them as through time.
+    """
     part = np.empty(_LONGEST, np.int64)
-    for t in range(whole.shape[0]):
-        n = bounds[t + 1] - bounds[t]
-        if 0 < n <= _LONGEST:
-            for i in range(n):
-                part[i] = of_byte[text[bounds[t] + i]]
-            whole[t] = _merged(part, n, keys, ranks, results) == 1 and part[0] == t
+    for t in range(made.shape[0]):
+        n = begins[t + 1] - begins[t]
+        if n == 0 or n > _LONGEST:
+            continue
+        for i in range(n):
+            part[i] = of_byte[text[begins[t] + i]]
+        latest, left, right, ordered = np.int64(-1), np.int64(-1), np.int64(-1), True
+        while n > 1:
+            best, where, into = np.int64(1 << 62), -1, np.int64(0)
+            for i in range(n - 1):
+                at, key = _slot(keys, part[i], part[i + 1])
+                if keys[at] == key and ranks[at] < best:
+                    best, where, into = ranks[at], i, results[at]
+            if where < 0:
+                break
+            ordered = ordered and bool(best >= latest)
+            latest, left, right = best, part[where], part[where + 1]
+            part[where] = into
+            for i in range(where + 1, n - 1):
+                part[i] = part[i + 1]
+            n -= 1
+        if n == 1 and part[0] == t and ordered:
+            made[t, 0], made[t, 1], made[t, 2] = latest, left, right
 
 
 @njit(**CACHED)
-def _pair_stands(left, right, part, text, bounds, of_byte, keys, ranks, results):  # type: ignore[no-untyped-def]
-    n = 0
-    for t in (left, right):
-        if n + bounds[t + 1] - bounds[t] > _LONGEST:
+def _pair_stands(left, right, made, keys, ranks):  # type: ignore[no-untyped-def]
+    """Whether BPE leaves these two beside each other.
+
+    Back through their making: at each moment the two parts that touch must not have a merge of their own that would
+    have come first. Among merges of one rank the left comes first, so one across comes before its equal on the right.
+    """
+    if made[left, 0] == DOUBTED or made[right, 0] == DOUBTED:
+        return False
+    before = np.int64(1 << 62)
+    while True:
+        at, key = _slot(keys, left, right)
+        if keys[at] == key and ranks[at] < before:
             return False
-        for i in range(bounds[t], bounds[t + 1]):
-            part[n] = of_byte[text[i]]
-            n += 1
-    return _merged(part, n, keys, ranks, results) == 2 and part[0] == left and part[1] == right
+        if made[left, 0] > made[right, 0]:
+            before, left = made[left, 0], made[left, 2]
+        elif made[right, 0] >= 0:
+            before, right = made[right, 0] + 1, made[right, 1]
+        else:
+            return True
 
 
 @njit(**CACHED)
@@ -387,24 +389,8 @@ def _stands(token, data, at, text, heads):  # type: ignore[no-untyped-def]
 
 @njit(**CACHED)
 def _prove(  # type: ignore[no-untyped-def]
-    data,
-    offsets,
-    ids,
-    starts,
-    classes,
-    memo,
-    follows,
-    heads,
-    text,
-    bounds,
-    of_byte,
-    whole,
-    keys,
-    ranks,
-    results,
-    proven,
+    data, offsets, ids, starts, classes, memo, text, heads, follows, made, keys, ranks, proven
 ):
-    part = np.empty(_LONGEST, np.int64)
     memo_mask = _U(memo.shape[0] - 1)
     vocab = _U(heads.shape[0])
     for doc in range(offsets.shape[0] - 1):
@@ -437,11 +423,11 @@ def _prove(  # type: ignore[no-untyped-def]
                     key = _key(before, token)
                     place = _hash(key) & memo_mask
                     if memo[place] != key:
-                        good = _pair_stands(before, np.int64(token), part, text, bounds, of_byte, keys, ranks, results)
+                        good = _pair_stands(before, np.int64(token), made, keys, ranks)
                         if good:
                             memo[place] = key
                 elif good and after == end:
-                    good = whole[token]
+                    good = made[token, 0] != DOUBTED
                 if not good:
                     break
                 before = np.int64(token)

@@ -108,7 +108,7 @@ def result_of(
 
 
 def tokenize_shard(task: Task) -> Task:
-    """Encodes one corpus shard; returns its record. Needs the shard's text and tokens in memory, and 300 MB."""
+    """Encodes one corpus shard; returns its record. Needs the shard's text and tokens in memory, and 200 MB."""
     store = Store(task["store"])
     writer = ArtifactWriter(store, task["prefix"])
     done = writer.record(task["shard"])

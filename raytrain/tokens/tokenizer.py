@@ -74,7 +74,7 @@ class Encoded:
 
 
 class Encoder:
-    """Encodes documents with one tokenizer.json. A process keeps 32 MB of what it has proven."""
+    """Encodes documents with one tokenizer.json. A process keeps a few megabytes of what it has proven."""
 
     def __init__(self, definition: str, end_of_text: str) -> None:
         from tokenizers import Tokenizer

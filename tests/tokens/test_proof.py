@@ -41,7 +41,7 @@ def spellings(coder: Encoder) -> dict[int, list[tuple[int, bytes]]]:
     """The tokens by their first byte."""
     found = proof.definition_of(coder.reference.to_str())
     assert found is not None
-    tokens = [found.text[a:b].tobytes() for a, b in zip(found.bounds, found.bounds[1:], strict=False)]
+    tokens = [found.text[begin : begin + size].tobytes() for begin, size, _ in found.heads.astype(int)]
     return {byte: [(i, t) for i, t in enumerate(tokens) if t[:1] == bytes([byte])] for byte in range(256)}
 
 
