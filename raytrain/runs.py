@@ -18,12 +18,13 @@ import pydantic
 import raytrain
 from raytrain import pipeline
 from raytrain.config import digest
-from raytrain.corpus import select
+from raytrain.corpus import forgotten, ingest, select
 from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.engine.jobs import stop_jobs
 from raytrain.errors import Superseded, UserError
 from raytrain.ledger import Ledger, as_event, price_of
+from raytrain.observe.collect import artifacts_of
 from raytrain.observe.sinks import keep_metrics, live_tensorboard
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Attempt, Store
@@ -58,6 +59,19 @@ def bind(recipe: Recipe, store: Store, files: list[SourceFile]) -> None:
         raise UserError(
             f"name: run {recipe.name!r} in {store.uri} has another recipe: {differences(known['identity'], identity)}; "
             "choose another name (finished steps that are equal are shared, not repeated)"
+        )
+
+
+def _refuse_forgotten(store: Store, run: str, made: Mapping[str, Artifact]) -> None:
+    """A run stays with the documents it was made of: what is to be forgotten since then asks for another name."""
+    corpus = artifacts_of(store, run).get(select.NAME)
+    if corpus is None or ingest.NAME not in made or corpus.manifest["parents"]["documents"] != made[ingest.NAME].id:
+        return
+    since = set(forgotten.among(made[ingest.NAME])) - set(corpus.manifest["config"].get("forgotten", ()))
+    if since:
+        raise UserError(
+            f"name: run {run!r} was made before {len(since)} of its documents were to be forgotten ({min(since)}); "
+            "choose another name to make it without them (steps before select are shared, not repeated)"
         )
 
 
@@ -172,6 +186,7 @@ def execute(
     _room(store)
     files, made = pipeline.look(recipe, store, say)
     bind(recipe, store, files)
+    _refuse_forgotten(store, recipe.name, made)
     done = finished(recipe.name, store)
     if last.name in made and (until or done):
         what = "is finished, every step's result" if done else f"has come as far as {last.name}, its result"

@@ -31,7 +31,8 @@ from raytrain.store.step import Task
 
 PASSED = "passed.parquet"
 GROUPED = "grouped.parquet"
-COLUMNS = ["doc_id", "record_id", "source", "domain", "licence", "origin", "date", "declared_language", "bytes"]
+RECORD = ["source", "domain", "licence", "origin", "verification"]
+COLUMNS = ["doc_id", "record_id", *RECORD, "date", "declared_language", "bytes"]
 LANGUAGE = {"language", "language_score"}
 
 
@@ -175,7 +176,7 @@ def _columns(table: Any, stages: Mapping[str, Any], cuts: Any, min_score: float)
     declared = Coded.of(table.column("declared_language"))
     score = language.column("language_score").to_numpy()
     known, sure = verdicts.believed(Coded.of(language.column("language")), score, declared, min_score)
-    documents = {name: Coded.of(table.column(name)) for name in ("source", "domain", "licence", "origin")}
+    documents = {name: Coded.of(table.column(name)) for name in RECORD}
     documents["year"] = Coded.of(pc.utf8_slice_codeunits(table.column("date"), 0, 4))
     numbers = {
         name: {column: held.column(column).to_numpy() for column in held.column_names if column != "language"}

@@ -72,7 +72,7 @@ def _sample(table: Any, shard: Judged, shown: list[int], numbers: list[list[dict
     import pyarrow.compute as pc
 
     rows = pa.array(shown, pa.int64())
-    sample = table.select(["record_id", "doc_id", "source", "domain", "licence", "url", "bytes"]).take(rows)
+    sample = table.select(["record_id", "doc_id", "source", "domain", "licence", "origin", "url", "bytes"]).take(rows)
     texts = pc.utf8_slice_codeunits(table.column("text").take(rows), 0, LOOKED_AT).to_pylist()
     cut = [_excerpt(text, _spans(text, held, shard)) for text, held in zip(texts, numbers, strict=True)]
     words = [(name, pa.string()) for name in ("rule", "column", "op")]

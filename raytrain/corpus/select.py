@@ -138,7 +138,7 @@ def _kept(table: Any, shard: judging.Judged, task: Task) -> tuple[Any, dict[str,
             failed[rows[blank]] = True
             shard.verdict = shard.verdict.mark(verdicts.CUT_AWAY, failed)
             return _kept(table, shard, task)
-        out = out.set_column(0, "text", texts)
+        out = _replaced(out, "text", texts)
         lost = own.tally()
     drawn = splitting.Split.from_dict(task["split"])
     clusters = shard.dedup.column("cluster").take(pa.array(rows))
@@ -152,10 +152,15 @@ def _kept(table: Any, shard: judging.Judged, task: Task) -> tuple[Any, dict[str,
         "bin": pa.array(curriculum.bins(shard.columns.documents["domain"], shard.level, task["bins"])[rows]),
         "cut_bytes": pa.array(shard.columns.bytes[rows] - size),
     }
-    out = out.set_column(out.column_names.index("bytes"), "bytes", pa.array(size))
+    out = _replaced(out, "bytes", pa.array(size))
     for name, column in more.items():
         out = out.append_column(name, column)
     return out, lost
+
+
+def _replaced(table: Any, name: str, values: Any) -> Any:
+    place = table.column_names.index(name)
+    return table.set_column(place, table.schema.field(place), values)
 
 
 def _bins(judged: Sequence[Mapping[str, Any]], difficulty: Mapping[str, Any] | None) -> dict[str, list[int]]:

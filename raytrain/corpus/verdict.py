@@ -19,7 +19,7 @@ from raytrain.corpus.coded import Coded
 from raytrain.corpus.dedup.survivors import RULES
 from raytrain.corpus.rules import Rule
 
-GROUPS = ("source", "domain", "licence", "origin", "year", "language")
+GROUPS = ("source", "domain", "licence", "origin", "verification", "year", "language")
 MOST_GROUPS = 200  # of a kind that a report names
 FORGOTTEN, LANGUAGE, SHARE, CUT_AWAY = "forgotten", "language", "limits.max_share", "cut away"
 DUPLICATES = {rule: f"{rule} duplicates" for rule in RULES if rule}
