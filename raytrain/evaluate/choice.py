@@ -30,7 +30,7 @@ Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 class Question:
     """A context [tokens] and the options [OPTIONS, tokens] of one domain; the first option is the true one."""
 
-    group: int
+    domain: int
     context: np.ndarray
     options: np.ndarray
 
@@ -39,7 +39,7 @@ def choice(
     model: Decoder,
     documents: Sequence[ValidationDocument],
     end_id: int,
-    groups: Sequence[str],
+    domains: Sequence[str],
     questions: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def choice(
     asked = ask(documents, model.shape.context, questions, seed)
     right = answer(model, asked, end_id)
     by_domain = {
-        name: _tally([r for q, r in zip(asked, right, strict=True) if q.group == k])
-        for k, name in enumerate(groups)
-        if any(q.group == k for q in asked)
+        name: _tally([r for q, r in zip(asked, right, strict=True) if q.domain == k])
+        for k, name in enumerate(domains)
+        if any(q.domain == k for q in asked)
     }
     return {**_tally(right), "chance": 1 / OPTIONS, "by_domain": by_domain}
 
@@ -70,18 +70,18 @@ def ask(documents: Sequence[ValidationDocument], context: int, questions: int, s
     # Longer by one than what is read, so that no option holds the end-of-text and betrays itself.
     fitting = [i for i, d in enumerate(documents) if len(d.tokens) > length]
     fitting.sort(key=lambda i: _draw(seed, i))
-    pools = {k: [i for i in fitting if documents[i].group == k] for k in {documents[i].group for i in fitting}}
+    pools = {k: [i for i in fitting if documents[i].domain == k] for k in {documents[i].domain for i in fitting}}
     tails = {i: documents[i].tokens[split:length].astype(np.int64) for i in fitting}
     found: list[Question] = []
     for index in fitting:
         if len(found) == questions:
             break
-        pool = pools[documents[index].group]
+        pool = pools[documents[index].domain]
         others = sorted((i for i in pool if i != index), key=lambda i: _draw(seed, index, i))
         wrong = [i for i in others if not np.array_equal(tails[i], tails[index])][: OPTIONS - 1]
         if len(wrong) == OPTIONS - 1:
             head = documents[index].tokens[:split].astype(np.int64)
-            found.append(Question(documents[index].group, head, np.stack([tails[i] for i in (index, *wrong)])))
+            found.append(Question(documents[index].domain, head, np.stack([tails[i] for i in (index, *wrong)])))
     return found
 
 

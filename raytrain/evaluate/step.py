@@ -74,7 +74,7 @@ def _evaluate(ctx: StepContext) -> dict[str, Any]:
     }
     if ctx.config["choices"]:
         questions = int(ctx.config["choices"])
-        facts["choice"] = choice(model, tokens.validation(), end_id, tokens.groups, questions, int(ctx.config["seed"]))
+        facts["choice"] = choice(model, tokens.validation(), end_id, tokens.domains, questions, int(ctx.config["seed"]))
     for number, prompt in enumerate(ctx.config["prompts"]):
         ids = tokenizer.encode(prompt, add_special_tokens=False).ids
         if ids:

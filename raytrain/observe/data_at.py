@@ -99,7 +99,8 @@ def data_at(store: Store, run: str, step: int) -> dict[str, Any]:
             {
                 "sequence": number,
                 "microbatch": i // per_leaf,
-                "domain": tokens.groups[group],
+                "domain": tokens.groups[group][0],
+                "bin": tokens.groups[group][1],
                 "window": window,
                 "pass": turn,
                 "documents": documents,

@@ -22,11 +22,11 @@ from raytrain.store import Artifact
 
 @dataclass(frozen=True)
 class ValidationDocument:
-    """A validation document: tokens uint32 [n] that end with end-of-text, UTF-8 bytes, group."""
+    """A validation document: tokens uint32 [n] that end with end-of-text, UTF-8 bytes, domain (see Tokens.domains)."""
 
     tokens: np.ndarray
     bytes: int
-    group: int
+    domain: int
 
 
 class Tokens:
@@ -35,7 +35,8 @@ class Tokens:
     def __init__(self, artifact: Artifact, cache: Path | None = None) -> None:
         self.artifact = artifact
         self.facts = artifact.facts
-        self.groups: list[str] = [g["domain"] for g in self.facts["groups"]]
+        self.groups: list[tuple[str, int]] = [(g["domain"], g["bin"]) for g in self.facts["groups"]]
+        self.domains: list[str] = list(dict.fromkeys(domain for domain, _ in self.groups))
         self._dtype = np.dtype(self.facts["dtype"])
         self._cache = cache or cache_folder()
         self._parts: list[list[np.ndarray]] = []
@@ -87,7 +88,8 @@ class Tokens:
             index = np.frombuffer(self.artifact.get(shard["shard"], "validation.idx"), "<i8").reshape(-1, 3)
             start = 0
             for end, size, group in index.tolist():
-                documents.append(ValidationDocument(tokens[start:end].astype(np.uint32), size, group))
+                domain = self.domains.index(self.groups[group][0])
+                documents.append(ValidationDocument(tokens[start:end].astype(np.uint32), size, domain))
                 start = end
         return documents
 

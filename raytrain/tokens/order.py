@@ -68,6 +68,15 @@ class Order:
             if any(share and not n for share, n in zip(stage.shares, self.windows, strict=True)):
                 raise ValueError("a group without a window cannot have a share")
 
+    def counts(self, sequences: int) -> np.ndarray:
+        """How many of the first so many sequences each group gives: int64 [groups]."""
+        blocks, counts = sequences // BLOCK, np.zeros(len(self.windows), np.int64)
+        for stage, after in zip(self.stages, [*self.stages[1:], None], strict=True):
+            end = blocks if after is None else min(blocks, after.start_block)
+            counts += max(0, end - stage.start_block) * np.array(stage.shares, np.int64)
+        rest = self.locate(np.arange(blocks * BLOCK, sequences))
+        return counts + np.bincount(rest.group, minlength=len(self.windows))
+
     def locate(self, sequences: np.ndarray) -> Located:
         """Group, window and pass of the sequences of these numbers (int64 [n], from 0)."""
         sequences = np.asarray(sequences, np.int64)

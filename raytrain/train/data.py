@@ -11,27 +11,19 @@ import torch
 from raytrain.errors import UserError
 from raytrain.store import Store, open_artifact
 from raytrain.tokens.loader import Tokens
-from raytrain.tokens.order import Order, Stage, block_shares
+from raytrain.tokens.order import Order
 from raytrain.train import finish
 from raytrain.train.job import TrainJob
+from raytrain.train.mixture import stages
 from raytrain.train.section import TrainSection
 
 
 def order_of(tokens: Tokens, train: TrainSection, seed: int, context: int) -> Order:
-    """The order of a corpus under a recipe. Raises UserError for a mixture that the corpus cannot serve."""
+    """The order of a corpus under a resolved section. Raises UserError for weights that the corpus cannot serve."""
     windows = tokens.windows(context)
     if not any(windows):
         raise UserError(f"model.context: no domain holds {context + 1} training tokens; lower it or bring more text")
-    weights: list[float] = [float(n) for n in windows]
-    if train.mixture is not None:
-        for domain in train.mixture:
-            if domain not in tokens.groups:
-                there = ", ".join(tokens.groups)
-                raise UserError(f"train.mixture: no domain {domain!r} in the corpus; there are {there}")
-        weights = [train.mixture.get(g, 0.0) if n else 0.0 for g, n in zip(tokens.groups, windows, strict=True)]
-        if not sum(weights):
-            raise UserError("train.mixture: every domain that it weighs is empty")
-    return Order(seed, windows, (Stage(0, block_shares(weights)),))
+    return Order(seed, windows, stages(tokens.groups, windows, train))
 
 
 class TrainingData:
@@ -47,7 +39,7 @@ class TrainingData:
             raise UserError(f"tokenizer: {job.tokenizer} is not the one that made {job.tokens}; tokenize again")
         self.vocab_size: int = facts["vocab_size"]
         self.end_id: int = finish.end_id(tokenizer)
-        self.domains = self._tokens.groups
+        self.domains = self._tokens.domains
         self.validation = self._tokens.validation()
         self._order = order_of(self._tokens, job.train, job.seed, self._context)
 

@@ -211,9 +211,9 @@ class Run:
             scores = validate(self.model, documents, self.data.end_id, self.world, self.dtype)
         whole = add(scores)
         domains = {
-            name: add([s for s, d in zip(scores, documents, strict=True) if d.group == k]).bits_per_byte
+            name: add([s for s, d in zip(scores, documents, strict=True) if d.domain == k]).bits_per_byte
             for k, name in enumerate(self.data.domains)
-            if any(d.group == k for d in documents)
+            if any(d.domain == k for d in documents)
         }
         value: dict[str, Any] = {"bits_per_byte": whole.bits_per_byte, "loss": whole.loss, "documents": whole.documents}
         value |= {"bytes": whole.bytes, "full": full, "domains": domains}

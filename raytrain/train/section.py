@@ -21,6 +21,22 @@ OPERATIONAL = ("workers", "checkpoint_every", "keep_checkpoints", "strict")
 """Fields that change how a run is carried out and not what comes out of it."""
 
 
+class CurriculumStage(Section):
+    """A part of the run, and how much of each difficulty bin it trains on."""
+
+    until: float = Field(gt=0, le=1, description="share of the run's sequences at which it ends; the last one's is 1")
+    bins: tuple[float, ...] = Field(
+        min_length=1, description="a weight by bin, easiest first, beside the bin's own size: [1, 1] is no preference"
+    )
+
+    @field_validator("bins")
+    @classmethod
+    def _weights(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value) < 0 or not sum(value):
+            raise ValueError("weights must not be negative, and one must be positive")
+        return value
+
+
 class TrainSection(Section):
     """How the model is trained. None means: by the rules above."""
 
@@ -45,6 +61,9 @@ class TrainSection(Section):
     final_learning_rate: float = Field(0.0, ge=0, le=1, description="as a share of the peak")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
     mixture: dict[str, float] | None = Field(None, description="weight by domain; by size when not given")
+    curriculum: tuple[CurriculumStage, ...] = Field(
+        (), description="stages of difficulty within each domain, by the bins that corpus.difficulty cut; none: as it is"
+    )
     validate_every: int | None = Field(None, ge=1, description="steps; a tenth of the run when not given")
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps; a tenth of the run, at most 500, when not given"
@@ -82,6 +101,11 @@ class TrainSection(Section):
             )
         if self.mixture is not None and (min(self.mixture.values(), default=0) < 0 or not sum(self.mixture.values())):
             raise ValueError("train.mixture: weights must not be negative, and one must be positive")
+        ends = [stage.until for stage in self.curriculum]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
+            raise ValueError(f"train.curriculum: stages must end at rising shares and the last at 1, these end at {ends}")
+        if len({len(stage.bins) for stage in self.curriculum}) > 1:
+            raise ValueError("train.curriculum: every stage weighs the same bins; give each as many weights")
         return self
 
     @property

@@ -94,7 +94,7 @@ def test_options_stand_at_the_same_place_of_other_documents_of_the_domain() -> N
     for question in ask(held_out, 256, 40, 0):
         assert question.context.shape == (CONTEXT,)
         assert question.options.shape == (OPTIONS, CONTINUATION)
-        same = [d for d in held_out if d.group == question.group]
+        same = [d for d in held_out if d.domain == question.domain]
         tails = [d.tokens[CONTEXT : CONTEXT + CONTINUATION].tolist() for d in same]
         assert all(option in tails for option in question.options.tolist())
         own = next(d for d in same if d.tokens[:CONTEXT].tolist() == question.context.tolist())

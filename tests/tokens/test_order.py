@@ -52,6 +52,12 @@ def test_within_a_pass_every_window_appears_at_most_once_and_passes_follow_each_
         assert per_pass.get(full, 0) == rest
 
 
+@given(orders(), st.integers(0, 6 * BLOCK))
+def test_counts_are_those_of_the_sequences_one_by_one(order: Order, sequences: int) -> None:
+    groups = order.locate(np.arange(sequences)).group
+    assert order.counts(sequences).tolist() == np.bincount(groups, minlength=len(order.windows)).tolist()
+
+
 @given(orders(), st.lists(st.integers(0, 8 * BLOCK), min_size=1, max_size=50))
 def test_the_answer_does_not_depend_on_what_is_asked_with_it(order: Order, numbers: list[int]) -> None:
     together = order.locate(np.array(numbers))
