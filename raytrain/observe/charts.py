@@ -473,7 +473,7 @@ def histogram(
         if rejected.op not in ("==", "!="):
             parts.append(
                 f'<rect class="rejects" x="{_pc(low)}" y="0" width="{_pc(high - low)}" height="{height}">'
-                f"<title>{text(rejected.name)} {text(rejected.op)} {text(significant(rejected.value))}</title></rect>"
+                f"<title>{text(rejected.name)} asks {text(condition(rejected))}</title></rect>"
             )
     bins = "".join(
         f"M{k * step:.1f} 1000V{1000 - 1000 * tall / most:.1f}h{step * 0.9:.1f}V1000z" for k, tall in enumerate(heights)
@@ -491,6 +491,12 @@ def histogram(
         value = edges[k * len(counts) // 4]
         parts.append(f'<text class="tick{place}" x="{_pc(k / 4)}" y="{height + 15}">{text(round_short(value))}</text>')
     return _rows(parts, height + 20, label)
+
+
+def condition(threshold: Threshold) -> str:
+    """What a rule asks for, as people write it."""
+    sign = {">=": "≥", "<=": "≤", "!=": "≠", "==": "="}.get(threshold.op, threshold.op)
+    return f"{sign} {significant(threshold.value)}"
 
 
 def _along(edges: Sequence[float], value: float) -> float:

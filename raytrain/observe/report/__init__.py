@@ -111,7 +111,8 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "work",
         "What the data cost",
-        "CPU time of the work on shards, on all workers together; a machine's price is by its elapsed time.",
+        "CPU time of the work on shards, on all workers together, and the text that went through in each second of it. "
+        "A first run compiles its kernels, too. Dollars are by elapsed time.",
         "The cost of the data comes with the first step.",
         money.work,
     ),

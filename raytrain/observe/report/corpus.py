@@ -184,7 +184,7 @@ def _histogram(name: str, found: Facts, gone: float) -> str:
     views = [
         (view, charts.histogram(edges, documents, limits, label=label, log=view == "log")) for view in ("linear", "log")
     ]
-    items = "".join(f"<li>{text(t.name)} {text(t.op)} {text(significant(t.value))}</li>" for t in limits)
+    items = "".join(f"<li>{text(t.name)} {text(charts.condition(t))}</li>" for t in limits)
     note = f"{count(gone)} rejected" if limits else ""
     return figure(name.replace("_", " "), note, [], views, f'<ul class="limits">{items}</ul>' if items else "")
 

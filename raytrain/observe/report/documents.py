@@ -39,7 +39,7 @@ def _list(drawn: Sequence[str]) -> str:
 
 def _margin(row: Facts) -> str:
     margin = real(row.get("margin"))
-    return "" if margin is None else f"by {percent(margin)}"
+    return "" if margin is None else f"by {percent(margin)}" if margin else "at the threshold"
 
 
 def _reasons(row: Facts) -> list[str]:

@@ -100,6 +100,8 @@ def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
     """(name, value, note) of each figure that the header shows."""
     books, model = mapping(facts.get("account")), mapping(facts.get("model"))
     curve = curve_of(facts)
+    if not curve and entries(mapping(facts.get("corpus")).get("funnel")):
+        return _corpus_tiles(facts)
     step, tokens = progress(facts)
     seconds = math.fsum(p.seconds for p in curve)
     speed = curve[-1].tokens / seconds if curve and seconds > 0 else None
@@ -117,6 +119,24 @@ def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
         ("Elapsed", duration(paid), where),
         ("Trained on", short(tokens or None, ""), f"tokens in {count(step)} steps"),
         ("Parameters", short(model.get("parameters")), _shape(facts)),
+    ]
+
+
+def _corpus_tiles(facts: Facts) -> list[tuple[str, str, str]]:
+    """The same for a run that has only made its corpus so far."""
+    steps = entries(mapping(facts.get("corpus")).get("funnel"))
+    first, kept = steps[0], steps[-1]
+    tokens = real(mapping(facts.get("tokens")).get("train_tokens"))
+    made = mapping(facts.get("artifacts"))
+    busy = math.fsum(number_or(mapping(one).get("cpu_seconds"), 0) for one in made.values())
+    cost, read = total_cost(facts), number_or(first.get("bytes"), 0)
+    return [
+        ("Documents", count(kept.get("documents")), f"of {count(first.get('documents'))}"),
+        ("Text", size(kept.get("bytes")), f"of {size(read)}"),
+        ("Tokens to train on", short(tokens), "validation apart"),
+        ("CPU time", duration(busy or None), "of work on shards"),
+        ("Speed", f"{size(read / busy)}" if busy else MISSING, "read, a CPU second of all steps"),
+        ("Cost", money(cost), f"{money(cost / tokens * 1e6)} per M tokens" if cost and tokens else ""),
     ]
 
 

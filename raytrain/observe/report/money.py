@@ -80,8 +80,8 @@ def work(facts: Facts) -> str:
         speed = f"{significant(volume / busy / 1e6)}{THIN}MB" if volume and busy else MISSING
         took = duration(found.get("seconds"))
         rows.append((name, size(volume or None), duration(busy), speed, took, money(usd)))
-    heads = ("step", "text", "CPU time", "text per CPU second", "elapsed", "cost")
-    shown = table(heads, rows, (1, 2, 3, 4, 5))
+    heads = ("step", "text", "CPU time", "a CPU second", "elapsed", "cost")
+    shown = table(heads, rows, (1, 2, 3, 4, 5), "costs")
     words = f"{duration(total)} of work on shards, {money(spent)}"
     return (
         panel("Steps of the data", shown, words) + panel("Price of what is kept", _price(facts, spent)) if rows else ""
