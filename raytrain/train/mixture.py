@@ -37,8 +37,8 @@ def stages(groups: Groups, windows: Sequence[int], train: TrainSection) -> tuple
     for i, (start, after) in enumerate(zip(starts, [*starts[1:], total / BLOCK], strict=True)):
         if start >= after:
             raise UserError(
-                f"train.curriculum: stage {i + 1} lasts less than {BLOCK} sequences, the least that can differ; this run "
-                f"has {total}: make it longer, or take fewer stages"
+                f"train.curriculum: stage {i + 1} lasts less than {BLOCK} sequences, the least that can differ; this "
+                f"run has {total}: make it longer, or take fewer stages"
             )
     return tuple(
         Stage(start, block_shares(_weights(groups, windows, mixture, stage.bins)))
