@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import pairwise
 from typing import IO, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from raytrain.errors import Unreachable
 OWN_FIELDS = ("id", "url", "date", "licence", "origin", "domain", "verification")
 START_BYTES = 80
 LINES_AT_ONCE = 1 << 16  # a line costs some 150 bytes beside its own
-PARQUET_BATCH = 1024
+ROWS_AT_ONCE = 1024  # of Parquet
+REPEATED_BELOW = 64  # stored bytes a row, below which Parquet's texts are short or repeated
 # JSON may write a byte as six (\u0041), and a record has other fields too.
 JSON_EXPANSION = 6
 JSON_OTHER_FIELDS = 1 << 20
@@ -77,10 +79,14 @@ def read_jsonl(file: IO[bytes], path: str, text_field: str, longest: int) -> Ite
         try:
             for block, whole in blocks(stream, limit):
                 block = block if number else block.removeprefix(codecs.BOM_UTF8)
+                if not whole:
+                    yield _too_long(number, block, limit)
+                    number += 1
+                    continue
                 starts, ends = _lines(block)
                 for i in range(0, len(starts), LINES_AT_ONCE):
                     some = slice(i, i + LINES_AT_ONCE)
-                    yield from _json_lines(block, starts[some], ends[some], number, text_field, limit if whole else -1)
+                    yield from _json_lines(block, starts[some], ends[some], number, text_field, limit)
                     number += len(starts[some])
             stream = None
         except BrokenStream as error:
@@ -112,11 +118,10 @@ def _json_lines(
     good = (kinds == jsonl.GOOD) & (marks[0] != jsonl.ABSENT) & (marks[0] != jsonl.INTEGER) & (ends - starts <= limit)
     raws: list[Raw] = []
     for i in np.flatnonzero(~good & (kinds != jsonl.BLANK)).tolist():
-        line = block[starts[i] : ends[i]]
-        if len(line) > limit:
-            yield Broken(first + i, "oversize", f"a line of more than {limit} bytes", line[:START_BYTES])
+        if ends[i] - starts[i] > limit:
+            yield _too_long(first + i, block[starts[i] : starts[i] + START_BYTES], limit)
             continue
-        single = _json_record(first + i, line, text_field)
+        single = _json_record(first + i, block[starts[i] : ends[i]], text_field)
         if isinstance(single, Raw):
             raws.append(single)
         else:
@@ -133,6 +138,10 @@ def _json_lines(
         records = _in_order(records, records_of(raws))
     if records.table.num_rows:
         yield records
+
+
+def _too_long(number: int, line: bytes, limit: int) -> Broken:
+    return Broken(number, "oversize", f"a line of more than {limit} bytes", line[:START_BYTES])
 
 
 def _in_order(some: Records, others: Records) -> Records:
@@ -179,36 +188,70 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = text_bytes = 0
+    row = 0
     try:
-        table = pq.ParquetFile(file, page_checksum_verification=True)
-        names = table.schema_arrow.names
+        size = file.seek(0, io.SEEK_END)
+        metadata = pq.read_metadata(file)
+        names = metadata.schema.to_arrow_schema().names
         if text_field not in names:
             detail = f"no column {text_field!r} among {', '.join(names[:10])}"
-            yield Broken(0, "missing_text", detail, count=max(1, table.metadata.num_rows))
+            yield Broken(0, "missing_text", detail, count=max(1, metadata.num_rows))
             return
+        table = pq.ParquetFile(
+            file,
+            metadata=metadata,
+            read_dictionary=[text_field] if _repeats(metadata, text_field) else None,
+            page_checksum_verification=True,
+        )
         columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
-        file_bytes = file.seek(0, io.SEEK_END)
+        text_bytes = 0
         # Group by group: a batch across two would take the good one down with the damaged one.
         for group in range(table.num_row_groups):
-            size = _rows_at_once(table.metadata.row_group(group))
-            for batch in table.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
-                text_bytes += batch.column(text_field).nbytes
-                if text_bytes > max(RATIO_FROM, LARGEST_RATIO * file_bytes):
-                    detail = f"grows to more than {LARGEST_RATIO} times its size, as only a zip bomb does"
-                    yield Broken(row, "zip_bomb", detail, count=table.metadata.num_rows - row)
-                    return
-                yield from _parquet_records(batch, text_field, row)
-                row += batch.num_rows
+            rows = _rows_at_once(metadata.row_group(group))
+            for batch in table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
+                for part in _decoded_parts(batch, text_field):
+                    text_bytes += part.column(text_field).nbytes
+                    if text_bytes > max(RATIO_FROM, LARGEST_RATIO * size):
+                        detail = f"grows to more than {LARGEST_RATIO} times its size, as only a zip bomb does"
+                        yield Broken(row, "zip_bomb", detail, count=metadata.num_rows - row)
+                        return
+                    yield from _parquet_records(part, text_field, row)
+                    row += part.num_rows
     except Unreachable:  # the store's trouble says nothing of the file
         raise
     except (pa.ArrowInvalid, OSError, pa.ArrowException) as error:
         yield Broken(row, "broken_stream", " ".join(str(error).split())[:300])
 
 
+def _repeats(metadata: Any, column: str) -> bool:
+    """Whether texts are so short, or stand so often, that they must be counted before a batch of them is unfolded."""
+    stored = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    leaves = {metadata.schema.column(i).path for i in range(metadata.num_columns)}
+    return column in leaves and stored < REPEATED_BELOW * metadata.num_rows
+
+
 def _rows_at_once(group: Any) -> int:
-    """Rows of a row group that are decoded together: some BLOCK bytes, as far as its metadata tell."""
-    return int(max(1, min(PARQUET_BATCH, BLOCK * group.num_rows // max(1, group.total_byte_size))))
+    """Rows of a row group that are read together: some BLOCK bytes, as far as its metadata tell."""
+    return int(max(1, min(ROWS_AT_ONCE, BLOCK * group.num_rows // max(1, group.total_byte_size))))
+
+
+def _decoded_parts(batch: Any, text_field: str) -> Iterator[Any]:
+    """A batch with its texts as such, in parts of about BLOCK bytes where they were numbers into a dictionary."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = batch.column(text_field)
+    if not pa.types.is_dictionary(texts.type) or not len(batch):
+        yield batch
+        return
+    place = batch.schema.get_field_index(text_field)
+    sizes = pc.fill_null(pc.binary_length(texts.dictionary).take(texts.indices), 0).to_numpy(zero_copy_only=False)
+    part_of = np.cumsum(sizes, dtype=np.int64) // BLOCK
+    bounds = [0, *(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(batch)]
+    for begin, end in pairwise(bounds):
+        part = batch.slice(begin, end - begin)
+        decoded = part.column(text_field).dictionary_decode()
+        yield part.set_column(place, pa.field(text_field, decoded.type), decoded)
 
 
 def _parquet_records(batch: Any, text_field: str, first: int) -> Iterator[Found]:
@@ -216,8 +259,6 @@ def _parquet_records(batch: Any, text_field: str, first: int) -> Iterator[Found]
     import pyarrow as pa
 
     texts = batch.column(text_field)
-    if pa.types.is_dictionary(texts.type):
-        texts = texts.dictionary_decode()
     if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
         texts = texts.cast(pa.large_binary())  # Parquet does not vouch for UTF-8
     others = {name: _own_column(batch.column(name)) for name in batch.schema.names if name != text_field}

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 CHUNK = 64 << 10
 PLAIN_CHUNK = 1 << 20
-ZST_CHUNK = 8 << 10  # a zstd decompressor gives all that a piece of input holds at once, so pieces are small
+ZST_CHUNK = 2 << 10  # a zstd decompressor gives all that a piece of input holds at once, 32,768 times it at most
 OUT_AT_ONCE = 1 << 20
 BLOCK = 4 << 20  # bytes of lines handed on together: enough to pay for a call, small beside a shard
 # Text shrinks to a third or a tenth, the most repetitive logs to a hundredth. A file that grows beyond this is a bomb.
@@ -52,35 +52,35 @@ def blocks(pieces: Iterator[bytes], longest: int) -> Iterator[tuple[bytes, bool]
     A line that is still unfinished after `longest` bytes comes as its beginning, with False; the rest of it is passed
     over. An end of text without a line end still gives its line; after a BrokenStream the unfinished one is dropped.
     """
-    held: list[bytes] = []  # since the last block; joined once, so that a long line costs its length
-    size = open_line = 0  # bytes held, and those of them behind the last line end
+    whole: list[bytes] = []  # pieces of finished lines, and of the unfinished one: joined once, so that a long line
+    line: list[bytes] = []  # costs its length
+    whole_size = line_size = 0
     passing_over = False
     try:
         for piece in pieces:
             if passing_over:
                 _, found, piece = piece.partition(b"\n")
                 passing_over = not found
-            if not piece:
-                continue
-            held.append(piece)
-            size += len(piece)
             end = piece.rfind(b"\n") + 1
-            open_line = len(piece) - end if end else open_line + len(piece)
-            if size < BLOCK or (size == open_line and open_line <= longest):
-                continue
-            whole = b"".join(held)
-            if size > open_line:
-                yield whole[: size - open_line], True
-            held, size = [whole[size - open_line :]], open_line
-            if open_line > longest:
-                yield held[0][:longest], False
-                held, size, open_line, passing_over = [], 0, 0, True
+            if end:
+                whole += [*line, piece[:end]]
+                whole_size += line_size + end
+                line, line_size = [], 0
+            if end < len(piece):
+                line.append(piece[end:])
+                line_size += len(piece) - end
+            if whole and (whole_size >= BLOCK or line_size > longest):
+                run, whole, whole_size = b"".join(whole), [], 0
+                yield run, True
+            if line_size > longest:
+                run, line, line_size, passing_over = b"".join(line)[:longest], [], 0, True
+                yield run, False
     except BrokenStream:
-        if size > open_line:
-            yield b"".join(held)[: size - open_line], True
+        if whole:
+            yield b"".join(whole), True
         raise
-    if size:
-        yield b"".join(held), True
+    if whole or line:
+        yield b"".join([*whole, *line]), True
 
 
 def read_all(pieces: Iterator[bytes], longest: int) -> bytes | None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.corpus.inventory import Format
-from raytrain.corpus.readers import OWN_FIELDS, Broken, Raw, Records, read
+from raytrain.corpus.readers import OWN_FIELDS, Broken, Raw, Records, _json_record, read
 
 
 def found(data: bytes, path: str, form: Format, longest: int = 10_000, text_field: str = "text") -> list[Raw | Broken]:
@@ -77,6 +77,42 @@ def test_a_line_longer_than_any_document_is_oversize() -> None:
     assert reasons(found(data, "a.jsonl", "jsonl")) == [(0, "oversize"), (1, "b")]
 
 
+def test_the_texts_field_may_be_one_of_the_fields_of_a_record() -> None:
+    raw = found(b'{"url": "http://x", "id": 1}\n', "a.jsonl", "jsonl", text_field="url")[0]
+    assert raw == Raw(0, "http://x", {"id": "1", "url": "http://x"})
+
+
+def test_columns_hold_what_python_reads_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {
+        "id": "é",
+        "url": "http:\\/\\/x",
+        "licence": "",
+        "origin": None,
+        "domain": [1],
+        "date": 1.5,
+        "verification": 0,
+    }
+    records = [{"text": f'{i} \u2028 "\\ 😀', name: value} for i, (name, value) in enumerate(fields.items())]
+    written = [json.dumps(r, ensure_ascii=ascii_only) for r in records for ascii_only in (True, False)]
+    data = b"\n".join([*(line.encode() for line in written), *(line for line, _ in JSONL)])
+    monkeypatch.setattr("raytrain.corpus.readers.LINES_AT_ONCE", 7)
+    quick = found(data, "a.jsonl", "jsonl")
+    assert quick == [_json_record(i, line, "text") for i, line in enumerate(data.split(b"\n"))]
+    monkeypatch.setattr("raytrain.corpus.streams.BLOCK", 100)
+    assert found(data, "a.jsonl", "jsonl") == quick
+
+
+def test_a_break_in_a_gzip_of_members_is_one_record_and_the_rest_is_read() -> None:
+    members = [gzip.compress(b'{"text": "%d"}\n' % i * 3, mtime=0) for i in range(3)]
+    members[1] = members[1][:-6] + b"...." + members[1][-2:]
+    records = found(b"".join(members), "a.jsonl.gz", "jsonl")
+    assert [r.text if isinstance(r, Raw) else r.reason for r in records] == [
+        *"000111",
+        "broken_stream",
+        *"222",
+    ]
+
+
 def test_records_before_a_break_are_kept() -> None:
     data = gzip.compress(b"".join(b'{"text": "number %d"}\n' % i for i in range(5000)), mtime=0)
     records = found(data[: len(data) // 2], "a.jsonl.gz", "jsonl")
@@ -121,6 +157,24 @@ def test_parquet_without_the_text_column_counts_every_row() -> None:
     assert isinstance(broken, Broken)
     assert (broken.reason, broken.count) == ("missing_text", 3)
     assert "body" in broken.detail
+
+
+def test_parquet_that_unfolds_one_text_a_million_times_is_a_zip_bomb() -> None:
+    rows = pa.DictionaryArray.from_arrays(pa.array(bytes(1_000_000), pa.uint8()), pa.array(["x" * 200_000]))
+    records = found(parquet({"text": rows}), "a.parquet", "parquet")
+    last = records[-1]
+    assert isinstance(last, Broken)
+    assert last.reason == "zip_bomb"
+    assert last.record + last.count == 1_000_000
+    assert len(records) < 1000
+
+
+def test_parquet_of_few_texts_on_many_rows_gives_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytrain.corpus.readers.BLOCK", 1000)
+    texts = [["same", "other" * 50, None][i % 3] for i in range(5000)]
+    records = found(parquet({"text": texts, "id": range(5000)}), "a.parquet", "parquet")
+    assert [r.text if isinstance(r, Raw) else None for r in records] == texts
+    assert [r.record for r in records] == list(range(5000))
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"no parquet at all", parquet({"text": ["a"] * 1000})[:-30]])

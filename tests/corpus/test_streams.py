@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytrain.corpus.streams import BrokenStream, blocks, open_stream, read_all
+from raytrain.corpus.streams import RATIO_FROM, BrokenStream, blocks, open_stream, read_all
 
 TEXT = b"".join(b"line %d of the text, of which there are many\n" % i for i in range(20_000))
 
@@ -77,6 +77,49 @@ def test_gzip_with_a_wrong_checksum_is_read_and_reported() -> None:
     found, error = drained(bytes(data), ".gz")
     assert found == TEXT
     assert error is not None
+
+
+def through_breaks(data: bytes) -> tuple[bytes, int]:
+    """All that a damaged gzip gives, and how often it broke."""
+    held: list[bytes] = []
+    stream: Iterator[bytes] | None = open_stream(io.BytesIO(data), "x.gz")
+    breaks = 0
+    while stream is not None:
+        try:
+            held += stream
+            stream = None
+        except BrokenStream as error:
+            stream, breaks = error.rest, breaks + 1
+    return b"".join(held), breaks
+
+
+@pytest.mark.parametrize("damage", ["garbage between", "a wrong checksum", "a header cut off", "the mark of a member"])
+def test_a_damaged_gzip_member_costs_no_later_one(damage: str) -> None:
+    first, second, third = (compressed(".gz", text) for text in (b"first\n", TEXT, b"third\n"))
+    broken = {
+        "garbage between": second + b"garbage" * 20_000,
+        "a wrong checksum": second[:-6] + b"...." + second[-2:],
+        "a header cut off": second[5:],
+        "the mark of a member": b"\x1f\x8b\x08\x00 and nothing of the kind",
+    }[damage]
+    found, breaks = through_breaks(first + broken + third)
+    assert found.startswith(b"first\n")
+    assert found.endswith(b"third\n")
+    assert breaks == 1
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_zip_bomb_ends_at_a_stated_ratio(ending: str) -> None:
+    bomb = compressed(ending, bytes(3 * RATIO_FROM))
+    found, error = drained(bomb, ending)
+    assert error is not None
+    assert error.reason == "zip_bomb"
+    assert error.rest is None
+    assert RATIO_FROM / 2 < len(found) < 2 * RATIO_FROM
+
+
+def test_what_grows_fast_but_stays_small_is_no_bomb() -> None:
+    assert drained(compressed(".gz", bytes(RATIO_FROM // 4)), ".gz")[1] is None
 
 
 def test_zeros_behind_a_gzip_are_padding() -> None:
