@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Files of tests beside each other: most of the slow ones wait for servers. In order, so that the long ones start early.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast proofs lint validate browser prometheus clean
+.PHONY: quickstart test test-fast proofs bench-data lint validate browser prometheus clean
 
 quickstart: $(VENV)/engine.done
 	$(BIN)/raytrain run recipes/quickstart.yaml
@@ -19,6 +19,10 @@ proofs: $(VENV)/dev.done browser prometheus
 
 test-fast: $(VENV)/dev.done
 	$(PYTEST) -m "not slow and not long"
+
+# The data half against datatrove on the same text (CORPUS: a folder of *.jsonl; else Debian's manuals): half an hour.
+bench-data: $(VENV)/dev.done
+	$(BIN)/python benchmarks/data.py $(if $(CORPUS),--corpus $(CORPUS))
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -29,6 +29,11 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+def bins(rule: str) -> dict[str, Any]:
+    thresholds = [{"rule": rule, "op": ">=", "threshold": 1.5}]
+    return {"edges": [0, 1, 2], "documents": [3, 4], "thresholds": thresholds}
+
+
 def cases(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     hostile = {
         **facts,
@@ -36,15 +41,31 @@ def cases(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "samples": [{"prompt": HOSTILE, "text": HOSTILE}],
         "peeks": [{"step": s, "prompts": [{"prompt": HOSTILE, "next": [[HOSTILE, 0.9]] * 5}]} for s in (0, 60, 600)],
         "rejected": [{**facts["rejected"][0], "text": HOSTILE, "reasons": [HOSTILE], "source": HOSTILE}],
-        "corpus": {**facts["corpus"], "reasons": {HOSTILE: {"documents": 3}}, "quarantined": {HOSTILE: 3}},
+        "borderline": [{"text": HOSTILE, "spans": [[3, 40]], "reasons": [HOSTILE], "margin": 0.01}],
+        "gallery": [{"a_text": HOSTILE, "b_text": HOSTILE[5:], "a_record_id": HOSTILE, "rule": HOSTILE, "jaccard": 1}],
+        "corpus": {
+            **facts["corpus"],
+            "histograms": {HOSTILE: bins(HOSTILE)},
+            "reasons": {HOSTILE: {"documents": 3}},
+            "quarantined": {HOSTILE: 3},
+        },
         "events": [{"ts": 1.0, "kind": HOSTILE, "step": 1, "text": HOSTILE}],
     }
-    return {"full": facts, "empty": {}, "early": {"run": "early", "curve": facts["curve"][:1]}, "hostile": hostile}
+    corpus = {
+        k: facts[k] for k in ("run", "recipe", "corpus", "ingest", "rejected", "borderline", "gallery", "artifacts")
+    }
+    return {
+        "full": facts,
+        "corpus": corpus,
+        "empty": {},
+        "early": {"run": "early", "curve": facts["curve"][:1]},
+        "hostile": hostile,
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("case", ["full", "empty", "early", "hostile"])
+@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("case", ["full", "corpus", "empty", "early", "hostile"])
 def test_the_page_is_quiet_and_fits(
     browser: Any, facts: dict[str, Any], tmp_path: Path, case: str, width: int, scheme: str
 ) -> None:
@@ -103,3 +124,21 @@ def test_without_script_everything_but_the_scales_is_there(browser: Any, facts: 
     assert page.locator("svg.plot").first.is_visible()
     assert not page.locator(".switch").first.is_visible()
     context.close()
+
+
+def test_histograms_change_to_a_logarithm_and_marks_are_seen(
+    browser: Any, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(facts), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(path.as_uri())
+    chart = page.locator("#thresholds figure.chart", has_text="terminal punctuation")
+    chart.get_by_role("button", name="log").click()
+    assert [view.is_visible() for view in chart.locator(".view").all()] == [False, True]
+    pair = page.locator("#duplicates details").first
+    pair.locator("summary").click()
+    assert [mark.inner_text() for mark in pair.locator("mark").all()[:2]] == ["Monday", "two"]
+    left, right = (side.bounding_box() for side in pair.locator(".sides > div").all())
+    assert left["y"] + left["height"] <= right["y"]  # on a phone one below the other
+    page.close()
