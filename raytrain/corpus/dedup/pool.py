@@ -23,7 +23,7 @@ from raytrain.store import Artifact, Store, open_artifact
 from raytrain.store.step import StepContext, Task
 
 NODE = np.dtype([("doc", "<i8"), ("high", "<u8"), ("low", "<u8"), ("rank", "<u8")])
-SENDER_DOCUMENTS = 2_000_000  # of neighbouring shards that one task sends: with 14 bands 450 MB of rows, sorted
+SENDER_DOCUMENTS = 1_000_000  # of neighbouring shards that one task sends: with 14 bands 224 MB of rows, 1 GB of work
 SENDERS = 64  # at least, where there are as many shards: smaller corpora are not to wait for one worker
 RANGE_DOCUMENTS = 1_000_000  # of which one task compares the pairs
 RANGES = 32
