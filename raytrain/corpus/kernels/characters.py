@@ -27,6 +27,7 @@ SENTENCE_ALONE = 256  # ends a sentence whatever follows
 CLOSES = 512  # quotation marks and brackets that may stand after a sentence's end
 LINE_END = 1024  # C4's terminal punctuation (. ! ? " ') in its typographic and other scripts' forms too
 BULLET = 2048  # begins a point of a list
+FULL_STOP = 8192  # ends a sentence in any script: Unicode's property Sentence_Terminal, of scripts in use
 AFFIX = 4096  # cut off the ends of a word by the datatrove splitter: punctuation and signs but a few
 
 # Full stop, exclamation and question mark, ellipsis, Arabic question mark, danda.
@@ -36,6 +37,10 @@ _SENTENCE_ALONE = "\u3002\uff01\uff1f"
 _CLOSES = "\"')]\u201d\u2019\u00bb"
 _LINE_END = _SENTENCE + _SENTENCE_ALONE + "\"'\u201d\u2019\u00bb"
 _BULLET = "\u2022-*"
+_FULL_STOP = (
+    ".!?\u0589\u061d\u061e\u061f\u06d4\u0700\u0701\u0702\u07f9\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u17d4"
+    "\u17d5\u1803\u1809\u203c\u203d\u2047\u2048\u2049\u2e2e\u3002\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61"
+)
 _NO_AFFIX = "-/\\@^~|.+=%\u00b6"
 _UNSPACED = (
     "CJK UNIFIED",
@@ -63,6 +68,7 @@ def classes() -> NDArray[np.uint16]:
         (_CLOSES, CLOSES),
         (_LINE_END, LINE_END),
         (_BULLET, BULLET),
+        (_FULL_STOP, FULL_STOP),
     ):
         held[[ord(c) for c in marks]] |= bit
     held.setflags(write=False)

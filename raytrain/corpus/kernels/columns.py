@@ -43,6 +43,7 @@ COLUMNS = (
     "bullet_line_ratio",  # lines that start with • - *
     "ellipsis_line_ratio",  # lines that end with ... or …
     "terminal_punct_ratio",  # lines that end as C4 wants it
+    "full_stop_line_ratio",  # lines that end in a full stop, question or exclamation mark of any script, no quotation
     "short_line_ratio",  # lines of at most SHORT_LINE characters
     "long_lines",  # lines of at least LONG_LINE characters
     "few_words_line_ratio",  # lines of fewer than FEW_WORDS words
@@ -51,11 +52,15 @@ COLUMNS = (
     "cut_word_ratio",  # words that RefinedWeb's line-wise corrections would cut / words between blanks
     "dup_line_ratio",  # lines that stood before in the document / lines
     "dup_line_char_ratio",  # their characters / characters
+    "dup_line_text_ratio",  # the same / characters but line ends
     "dup_paragraph_ratio",
     "dup_paragraph_char_ratio",
     "newline_ratio",  # line ends / words
     "sentences",  # [.!?…؟।]+ then closing marks then a blank or the end; or [。！？]+
-    "c4_sentences",  # of the lines that C4 keeps whatever they end in; what follows a line's last counts as one more
+    # Of the lines that C4 keeps, whatever they end in: sentences, of which ellipses, initials and e.g. end none, and
+    # what follows a line's last counts as one more; and {, before the policies are looked for.
+    "c4_sentences",
+    "c4_curly_brackets",
     "lorem_ipsum",  # 1 where the phrase occurs, in any case
     "curly_brackets",  # number of {
     "non_alphanumeric_ratio",  # characters that are no letter, digit or blank / characters
@@ -80,7 +85,8 @@ COLUMNS = (
 COUNTS = frozenset(
     (
         *("characters", "word_count", "symbol_words", "longest_word", "lines", "paragraphs", "long_lines"),
-        *("sentences", "c4_sentences", "lorem_ipsum", "curly_brackets", *STOP_WORDS),
+        *("sentences", "c4_sentences", "lorem_ipsum", "curly_brackets", "c4_curly_brackets"),
+        *STOP_WORDS,
     )
 )
 # Of these a column holds first a count and at the end a share: what it is divided by.

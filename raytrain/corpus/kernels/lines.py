@@ -19,6 +19,7 @@ from raytrain.corpus.kernels.characters import (
     BULLET,
     CACHED,
     CLOSES,
+    FULL_STOP,
     LETTER,
     LINE_END,
     NUMBER,
@@ -55,34 +56,38 @@ _FEW_WORDS, _CUT = COLUMNS.index("few_words_line_ratio"), COLUMNS.index("cut_wor
 _JAVASCRIPT, _POLICY = COLUMNS.index("javascript_line_ratio"), COLUMNS.index("policy_line_ratio")
 _DUP_LINES, _DUP_PARAGRAPHS = COLUMNS.index("dup_line_ratio"), COLUMNS.index("dup_paragraph_ratio")
 _NEWLINES, _SENTENCES, _C4 = (COLUMNS.index(name) for name in ("newline_ratio", "sentences", "c4_sentences"))
-_LOREM, _CURLY = COLUMNS.index("lorem_ipsum"), COLUMNS.index("curly_brackets")
+_LOREM, _CURLY, _C4_CURLIES = (COLUMNS.index(f) for f in ("lorem_ipsum", "curly_brackets", "c4_curly_brackets"))
+_STOP_LINES, _DUP_TEXT = COLUMNS.index("full_stop_line_ratio"), COLUMNS.index("dup_line_text_ratio")
 _NON_ALNUM, _DIGITS, _UPPER = (
     COLUMNS.index(name) for name in ("non_alphanumeric_ratio", "digit_ratio", "uppercase_ratio")
 )
 _BLANKS, _BRACKETS, _URLS = (COLUMNS.index(name) for name in ("blank_ratio", "bracket_ratio", "url_ratio"))
 
-# Counters packed in one number by byte: letters and digits, digits, capitals; and a bit for bytes to stop at.
+# Counters packed in one number by byte: letters and digits, digits, capitals.
 _FIELD = (1 << 20) - 1
 _DIGIT_SHIFT, _UPPER_SHIFT = 20, 40
-_STOP = np.uint64(1 << 63)
 _BLOCK = 1 << 19  # bytes between two emptyings of the counters, fewer than a field holds
-_STOPS = " \n.!?#{}()[]\"'/"
+_STOPS = ".!?#{}()[]\"'/"
 _PARAGRAPH_MARK = np.uint64(0x5BF03635)  # a paragraph of one line is not that line
-_RARE = "vkfp"  # every phrase is looked for by the rarest of these that it holds
+_RARE, _BEFORE = "vkfp", "aio"  # every phrase holds one of the former behind one of the latter, and is looked for there
+# What is noted of a line: its text without blanks around it, its words, its C4 sentences, what C4 drops it for.
+_FIRST, _LAST, _WORDS, _ENDED, _OPEN, _OVERLONG, _HAS_JAVASCRIPT, _HAS_POLICY, _CURLIES = range(9)
+_BLANKS_IN, _ALNUM_IN, _DIGITS_IN, _CAPITALS_IN, _STOP, _NOTED = range(9, 15)  # _STOP: the stop that comes next
 
 
 @cache
 def packed_counters() -> NDArray[np.uint64]:
-    """[256]: what a byte adds to the counters; bytes of other scripts and marks that mean something stop the walk."""
-    held = np.zeros(256, np.uint64)
-    triggers = {phrase[at] for phrase, at in _triggers()}
-    for byte in range(256):
-        c = chr(byte)
-        if byte >= 0xC0 or c in _STOPS or (byte < 0x80 and (c.isspace() or c.lower() in triggers)):
-            held[byte] = _STOP
-        elif byte < 0x80 and c.isalnum():
-            held[byte] = 1 | int(c.isdigit()) << _DIGIT_SHIFT | int(c.isupper()) << _UPPER_SHIFT
-    return frozen(held)
+    """[256]: what an ASCII byte adds to the counters."""
+    ascii_ = [chr(byte) for byte in range(128)]
+    held = [c.isalnum() | c.isdigit() << _DIGIT_SHIFT | c.isupper() << _UPPER_SHIFT for c in ascii_]
+    return frozen(np.array(held + [0] * 128, np.uint64))
+
+
+@cache
+def stop_bytes() -> NDArray[np.uint8]:
+    """[256]: 1 for the bytes at which the walk looks: blanks, marks, letters that give phrases away, other scripts."""
+    looked_at = [chr(b) in _STOPS or chr(b).isspace() or chr(b).lower() in _RARE for b in range(128)]
+    return frozen(np.array(looked_at + [False] * 64 + [True] * 64, np.uint8))
 
 
 @cache
@@ -96,8 +101,9 @@ def packed_phrases() -> tuple[Bytes, Offsets, Offsets]:
 
 def _triggers() -> list[tuple[str, int]]:
     """Each phrase with the place of the letter by which it is looked for: lorem ipsum, javascript, the policies."""
-    rarest = {phrase: min(phrase, key=f"{_RARE}{phrase}".index) for phrase in (LOREM_IPSUM, JAVASCRIPT, *POLICY)}
-    return [(phrase, phrase.index(letter)) for phrase, letter in rarest.items()]
+    phrases = (LOREM_IPSUM, JAVASCRIPT, *POLICY)
+    pairs = [first + second for second in _RARE for first in _BEFORE]
+    return [(phrase, 1 + next(phrase.index(pair) for pair in pairs if pair in phrase)) for phrase in phrases]
 
 
 @cache
@@ -110,154 +116,228 @@ def packed_line_ends() -> tuple[Bytes, Offsets, NDArray[np.uint64]]:
 
 
 @njit(**CACHED)
-def line_columns(data, start, end, tables, seen, row):  # type: ignore[no-untyped-def]
+def line_columns(data, start, end, tables, seen, stops, row):  # type: ignore[no-untyped-def]
     """Adds up the columns of characters, lines and paragraphs for one text.
 
-    `tables` is `line_tables()`; `seen` is scratch, a power of two of at least its bytes.
+    `tables` is `line_tables()`; scratch: `seen`, a power of two of at least the text's bytes, and `stops`, one more.
     """
-    kinds, counters, phrases = tables[0], tables[1], tables[2]
+    kinds = tables[0]
     size = _table_size(data, start, end, seen.shape[0])
     seen[:size] = 0
     mask = np.uint64(size - 1)
     paragraph, paragraph_length = np.uint64(0), 0
-    words_of_all, cut_words = 0, 0
+    words, cut_words = 0, 0
+    line = np.zeros(_NOTED, np.int64)
+    line[_STOP] = 0
+    _find_stops(data, start, end, tables[2], stops)
     i = start
     while i < end:
-        first, last = -1, -1  # of the line without the blanks around it
-        words, word_at, overlong, address = 0, -1, False, False  # word_at: where the word begins that i is in
-        points, state, ended, open_text = 0, 0, 0, False
-        javascript, policy = False, False
-        alphanumeric, digits, capitals, blanks = 0, 0, 0, 0
-        while i < end:
-            # The run of bytes at which nothing happens but counting.
-            run, stop, packed, what = i, min(end, i + _BLOCK), np.uint64(0), np.uint64(0)
-            while i < stop:
-                what = counters[data[i]]
-                if what & _STOP:
-                    break
-                packed += what
-                i += 1
-            if i > run:
-                if word_at < 0:
-                    word_at = run
-                    words += 1
-                    if first < 0:
-                        first = run
-                last, points, state, open_text = i, 0, 0, True
-                alphanumeric += np.int64(packed & np.uint64(_FIELD))
-                digits += np.int64(packed >> np.uint64(_DIGIT_SHIFT) & np.uint64(_FIELD))
-                capitals += np.int64(packed >> np.uint64(_UPPER_SHIFT) & np.uint64(_FIELD))
-            if i >= end:
-                break
-            if not what & _STOP:
-                continue
-            c, width = decode(data, i)
-            if c == 10:
-                break
-            kind = kinds[c]
-            if kind & SPACE:
-                blanks += 1
-                if word_at >= 0:
-                    overlong |= _is_overlong(data, word_at, i)
-                    if address:
-                        row[_URLS] += count_characters(data, word_at, i)
-                    word_at, address = -1, False
-                if state:
-                    if state < 3:
-                        row[_SENTENCES] += 1
-                        ended += 1
-                        open_text = False
-                    state = 0
-                points = 0
-                i += width
-                continue
-            if word_at < 0:
-                word_at = i
-                words += 1
-                if first < 0:
-                    first = i
-            last = i + width
-            if kind & (LETTER | NUMBER):
-                alphanumeric += 1
-                digits += kind & NUMBER != 0
-                capitals += kind & UPPER != 0
-                if c < 0x80:
-                    found = _phrase_at(data, i, first, end, phrases)
-                    if found == 0:
-                        row[_LOREM] = 1
-                    elif found == 1:
-                        javascript = True
-                    elif found > 1:
-                        policy = True
-            elif c == 35:
-                row[_HASHES] += 1
-            elif c == 123:
-                row[_CURLY] += 1
-            elif c == 40 or c == 41:
-                row[_BRACKETS] += 1
-            elif c == 47:
-                address |= i > word_at and data[i - 1] == 58 and i + 1 < end and data[i + 1] == 47
-            elif c == 46 and i - word_at == 3:
-                address |= data[word_at] == 119 and data[word_at + 1] == 119 and data[word_at + 2] == 119
-            points = points + 1 if c == 46 else 0
-            if points == 3 or c == 0x2026:
-                row[_ELLIPSES] += 1
-                points = 0
-            if kind & SENTENCE_ALONE:
-                if state != 3:
-                    row[_SENTENCES] += 1
-                    ended += 1
-                    open_text = False
-                state = 3
-            else:
-                if kind & SENTENCE:
-                    state = 1
-                elif not ((state == 1 or state == 2) and kind & CLOSES):
-                    state = 0
-                else:
-                    state = 2
-                open_text = True
-            i += width
-        if state == 1 or state == 2:
-            row[_SENTENCES] += 1
-            ended += 1
-            open_text = False
-        if word_at >= 0:
-            overlong |= _is_overlong(data, word_at, i)
-            if address:
-                row[_URLS] += count_characters(data, word_at, i)
-        if i < end:  # a line end, which is a blank too
-            row[_NEWLINES] += 1
-            blanks += 1
-            i += 1
-        row[_BLANKS] += blanks
-        row[_NON_ALNUM] -= alphanumeric + blanks  # the characters are added below
-        row[_DIGITS] += digits
-        row[_UPPER] += capitals
-        if first < 0:
+        behind = _walk_line(data, start, i, end, tables, stops, line, row)
+        digits, capitals = _count_kinds(data, i, behind, tables[1], line, row)
+        i = behind
+        if line[_FIRST] < 0:
             _count_duplicate(seen, mask, paragraph, paragraph_length, row, _PARAGRAPHS, _DUP_PARAGRAPHS)
             paragraph, paragraph_length = np.uint64(0), 0
             continue
+        first, last = line[_FIRST], line[_LAST]
         length = count_characters(data, first, last)
-        line = hash_bytes(data, first, last)
-        _count_duplicate(seen, mask, line, length, row, _LINES, _DUP_LINES)
-        paragraph = mix(paragraph ^ _PARAGRAPH_MARK, line)
+        key = hash_bytes(data, first, last)
+        _count_duplicate(seen, mask, key, length, row, _LINES, _DUP_LINES)
+        paragraph = mix(paragraph ^ _PARAGRAPH_MARK, key)
         paragraph_length += length + (paragraph_length > 0)
-        words_of_all += words
-        cut_words += _cut_words(data, first, last, words, length, digits, capitals, kinds, tables[3])
-        row[_JAVASCRIPT] += javascript
-        row[_POLICY] += policy
-        row[_FEW_WORDS] += words < FEW_WORDS
-        if words >= FEW_WORDS and not javascript and not policy and not overlong:
-            row[_C4] += ended + open_text
+        words += line[_WORDS]
+        cut_words += _cut_words(data, first, last, line[_WORDS], length, digits, capitals, kinds, tables[4])
         row[_SHORT] += length <= SHORT_LINE
         row[_LONG] += length >= LONG_LINE
         _line_ends(data, first, last, kinds, row)
+        _c4_columns(line, row)
     _count_duplicate(seen, mask, paragraph, paragraph_length, row, _PARAGRAPHS, _DUP_PARAGRAPHS)
     characters = count_characters(data, start, end)
     row[_CHARACTERS] = characters
     row[_NON_ALNUM] += characters
-    row[_CUT] = cut_words / max(words_of_all, 1)
+    row[_CUT] = cut_words / max(words, 1)
+    row[_DUP_TEXT] = row[_DUP_LINES + 1] / max(characters - row[_NEWLINES], 1)
+
+
+@njit(**CACHED)
+def _find_stops(data, start, end, stop_bytes, stops):  # type: ignore[no-untyped-def]
+    """Fills the bytes, counted from `start`, at which something happens; last the end. Without a branch: half the
+    time of a walk is spent on guessing wrong how long the next run of letters is."""
+    m = 0
+    for k in range(end - start):
+        stops[m] = k
+        m += stop_bytes[data[start + k]]
+    stops[m] = end - start
+
+
+@njit(**CACHED)
+def _walk_line(data, start, at, end, tables, stops, line, row):  # type: ignore[no-untyped-def]
+    """Notes in `line` what stands in the line that begins at byte `at`; returns where the next begins."""
+    kinds, phrases = tables[0], tables[3]
+    j = line[_STOP]
+    line[:] = 0
+    line[_FIRST] = -1
+    word_at, address = -1, False  # where the word begins that we are in, and whether it is a link
+    points, state, firm = 0, 0, False  # state: 1 in a sentence's end marks, 2 in closing marks behind, 3 in 。！？
+    while True:
+        i = start + stops[j]
+        if i > at:  # a run of letters and digits, and of marks that mean nothing here
+            if word_at < 0:
+                word_at = at
+                line[_WORDS] += 1
+                if line[_FIRST] < 0:
+                    line[_FIRST] = at
+            line[_LAST] = i
+            points, state = 0, 0
+            line[_OPEN] = 1
+        if i >= end:
+            break
+        c, width = decode(data, i)
+        kind = np.int64(kinds[c])
+        j += 1
+        at = i + width
+        if kind & SPACE:
+            if word_at >= 0:
+                line[_OVERLONG] |= _is_overlong(data, word_at, i)
+                if address:
+                    row[_URLS] += count_characters(data, word_at, i)
+                word_at, address = -1, False
+            if state == 1 or state == 2:
+                _end_sentence(firm, line, row)
+            if c == 10:
+                break
+            line[_BLANKS_IN] += 1
+            points, state = 0, 0
+            continue
+        if word_at < 0:
+            word_at = i
+            line[_WORDS] += 1
+            if line[_FIRST] < 0:
+                line[_FIRST] = i
+        line[_LAST] = at
+        if kind & (LETTER | NUMBER):
+            if c >= 0x80:
+                line[_ALNUM_IN] += 1
+                line[_DIGITS_IN] += kind & NUMBER != 0
+                line[_CAPITALS_IN] += kind & UPPER != 0
+            elif i > start:
+                _note_phrase(data, i, end, phrases, line, row)
+        elif c < 0x80:
+            address |= _mark(data, c, i, word_at, end, line, row)
+        points = points + 1 if c == 46 else 0
+        if points == 3 or c == 0x2026:
+            row[_ELLIPSES] += 1
+        if kind & SENTENCE_ALONE:
+            if state != 3:
+                _end_sentence(True, line, row)
+            state = 3
+            continue
+        if kind & SENTENCE:
+            firm = _is_firm(data, c, i, points, word_at, kinds)
+            state = 1
+        else:
+            state = 2 if (state == 1 or state == 2) and kind & CLOSES else 0
+        points = 0 if points == 3 else points
+        line[_OPEN] = 1
+    if i >= end:
+        if word_at >= 0:
+            line[_OVERLONG] |= _is_overlong(data, word_at, i)
+            if address:
+                row[_URLS] += count_characters(data, word_at, i)
+        if state == 1 or state == 2:
+            _end_sentence(firm, line, row)
+        at = end
+    else:
+        row[_NEWLINES] += 1
+        line[_BLANKS_IN] += 1
+    line[_STOP] = j
+    return at
+
+
+@njit(**CACHED)
+def _end_sentence(firm, line, row):  # type: ignore[no-untyped-def]
+    row[_SENTENCES] += 1
+    if firm:
+        line[_ENDED] += 1
+        line[_OPEN] = 0
+
+
+@njit(**CACHED)
+def _is_firm(data, c, i, points, word_at, kinds):  # type: ignore[no-untyped-def]
+    """Whether an end mark ends a sentence in C4's count too: no ellipsis, initial or abbreviation such as e.g."""
+    if c != 46:
+        return c != 0x2026
+    if points > 1 or i == word_at:
+        return False
+    letter = before(data, i)
+    c, _ = decode(data, letter)
+    return not kinds[c] & LETTER or (letter > word_at and data[letter - 1] != 46)
+
+
+@njit(**CACHED)
+def _mark(data, c, i, word_at, end, line, row):  # type: ignore[no-untyped-def]
+    """Counts an ASCII mark; returns whether it shows that its word is an address."""
+    if c == 35:
+        row[_HASHES] += 1
+    elif c == 123:
+        row[_CURLY] += 1
+        line[_CURLIES] += 1
+    elif c == 40 or c == 41:
+        row[_BRACKETS] += 1
+    elif c == 47:
+        return i > word_at and data[i - 1] == 58 and i + 1 < end and data[i + 1] == 47
+    elif c == 46 and i - word_at == 3:
+        return data[word_at] == 119 and data[word_at + 1] == 119 and data[word_at + 2] == 119
+    return False
+
+
+@njit(**CACHED)
+def _note_phrase(data, i, end, phrases, line, row):  # type: ignore[no-untyped-def]
+    """Notes the phrase that the letter at byte i gives away, if it stands there."""
+    earlier = data[i - 1] | 32
+    if earlier != 97 and earlier != 105 and earlier != 111:  # one of _BEFORE
+        return
+    found = _phrase_at(data, i, line[_FIRST], end, phrases)
+    if found == 0:
+        row[_LOREM] = 1
+    elif found == 1:
+        line[_HAS_JAVASCRIPT] = 1
+    elif found > 1:
+        line[_HAS_POLICY] = 1
+
+
+@njit(**CACHED)
+def _count_kinds(data, begin, end, counters, line, row):  # type: ignore[no-untyped-def]
+    """Adds a line's letters, digits and capitals; returns how many digits and capitals there are."""
+    letters, digits, capitals = line[_ALNUM_IN], line[_DIGITS_IN], line[_CAPITALS_IN]
+    i = begin
+    while i < end:
+        packed = np.uint64(0)
+        for k in range(i, min(end, i + _BLOCK)):
+            packed += counters[data[k]]
+        i += _BLOCK
+        letters += np.int64(packed & np.uint64(_FIELD))
+        digits += np.int64(packed >> np.uint64(_DIGIT_SHIFT) & np.uint64(_FIELD))
+        capitals += np.int64(packed >> np.uint64(_UPPER_SHIFT) & np.uint64(_FIELD))
+    row[_BLANKS] += line[_BLANKS_IN]
+    row[_NON_ALNUM] -= letters + line[_BLANKS_IN]  # the characters are added at the end
+    row[_DIGITS] += digits
+    row[_UPPER] += capitals
+    return digits, capitals
+
+
+@njit(**CACHED)
+def _c4_columns(line, row):  # type: ignore[no-untyped-def]
+    """C4's rules for lines: those that it drops by their words, and the sentences of those that it keeps."""
+    few = line[_WORDS] < FEW_WORDS
+    row[_FEW_WORDS] += few
+    row[_JAVASCRIPT] += line[_HAS_JAVASCRIPT]
+    row[_POLICY] += line[_HAS_POLICY]
+    if few or line[_OVERLONG] or line[_HAS_JAVASCRIPT]:
+        return
+    row[_C4_CURLIES] += line[_CURLIES]
+    if not line[_HAS_POLICY]:
+        row[_C4] += line[_ENDED] + line[_OPEN]
 
 
 @njit(**CACHED)
@@ -288,6 +368,7 @@ def _line_ends(data, first, last, kinds, row):  # type: ignore[no-untyped-def]
     tail, _ = decode(data, at)
     row[_BULLETS] += kinds[head] & BULLET != 0
     row[_TERMINAL] += kinds[tail] & LINE_END != 0
+    row[_STOP_LINES] += kinds[tail] & FULL_STOP != 0
     points = tail == 46 and last - first >= 3 and data[last - 2] == 46 and data[last - 3] == 46
     row[_ELLIPSIS_LINES] += points or tail == 0x2026
 
@@ -379,4 +460,4 @@ def _phrase_at(data, i, first, end, tables):  # type: ignore[no-untyped-def]
 @cache
 def line_tables() -> tuple[Any, ...]:
     """What line_columns looks things up in: classes, counters by byte, phrases, line ends."""
-    return classes(), packed_counters(), packed_phrases(), packed_line_ends()
+    return classes(), packed_counters(), stop_bytes(), packed_phrases(), packed_line_ends()

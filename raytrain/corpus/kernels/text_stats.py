@@ -91,7 +91,7 @@ def _text_stats(data, offsets, splitter, given_starts, given_ends, bounds, stops
             n = split(data, start, end, splitter, tables[0], starts, ends)
         _word_columns(data, start, n, starts, ends, tables[0], hashes, reach, row)
         _stop_columns(n, hashes, stops, stamps, d + 1, row)
-        line_columns(data, start, end, tables, seen, row)
+        line_columns(data, start, end, tables, seen, places, row)
         _gram_columns(n, hashes, reach, grams, places, here, seen, counts, row)
 
 

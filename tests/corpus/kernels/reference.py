@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from raytrain.corpus.kernels.columns import COUNTERS, JAVASCRIPT, POLICY, STOP_WORDS
 
+FULL_STOPS = ".!?։؝؞؟۔܀܁܂߹।॥၊။።፧፨។៕᠃᠉‼‽⁇⁈⁉⸮。﹒﹖﹗！．？｡"
+
 
 def is_ideograph(c: str) -> bool:
     ranges = ("\u0e00\u0e7f", "\u3040\u30ff", "\u3400\u9fff", "\uf900\ufaff", "\U00020000\U0003ffff")
@@ -71,8 +73,23 @@ def c4_sentences(line: str) -> int:
     words = line.split()
     if len(words) < 3 or max(map(len, words)) > 1000 or has(line, JAVASCRIPT, *POLICY):
         return 0
-    ends = sentences_in(line)
+    ends = [end for end in sentences_in(line) if is_firm(line, end)]
     return len(ends) + bool(line[ends[-1].end() :].strip() if ends else line)
+
+
+def is_firm(line: str, end: re.Match[str]) -> bool:
+    """Whether an end mark is no ellipsis and stands behind no initial or abbreviation of letters (J. e.g.)."""
+    at = max(end.start() + i for i, c in enumerate(end[0]) if c in ".!?…؟।。！？")
+    word = line[:at].split()[-1] if line[:at] and not line[at - 1].isspace() else ""
+    if line[at] != ".":
+        return line[at] != "…"
+    return bool(word) and word[-1] != "." and not (word[-1].isalpha() and (len(word) == 1 or word[-2] == "."))
+
+
+def c4_curly_brackets(line: str) -> int:
+    words = line.split()
+    bad = len(words) < 3 or max(map(len, words)) > 1000 or has(line, JAVASCRIPT)
+    return 0 if bad else line.count("{")
 
 
 def cut_words(line: str) -> int:
@@ -114,6 +131,7 @@ def statistics(text: str, split: Callable[[str], list[str]] = str.split) -> dict
         "bullet_line_ratio": sum(line.startswith(("•", "-", "*")) for line in lines) / m,
         "ellipsis_line_ratio": sum(line.endswith(("...", "…")) for line in lines) / m,
         "terminal_punct_ratio": sum(line[-1] in ".!?…؟।。！？\"'”’»" for line in lines) / m,
+        "full_stop_line_ratio": sum(line[-1] in FULL_STOPS for line in lines) / m,
         "short_line_ratio": sum(len(line) <= 30 for line in lines) / m,
         "long_lines": sum(len(line) >= 200 for line in lines),
         "few_words_line_ratio": sum(len(line.split()) < 3 for line in lines) / m,
@@ -122,11 +140,13 @@ def statistics(text: str, split: Callable[[str], list[str]] = str.split) -> dict
         "cut_word_ratio": sum(map(cut_words, lines)) / max(len(text.split()), 1),
         "dup_line_ratio": len(repeated(lines)) / m,
         "dup_line_char_ratio": sum(map(len, repeated(lines))) / size,
+        "dup_line_text_ratio": sum(map(len, repeated(lines))) / max(len(text.replace("\n", "")), 1),
         "dup_paragraph_ratio": len(repeated(paragraphs)) / max(len(paragraphs), 1),
         "dup_paragraph_char_ratio": sum(map(len, repeated(paragraphs))) / size,
         "newline_ratio": text.count("\n") / n,
         "sentences": len(sentences_in(text)),
         "c4_sentences": sum(map(c4_sentences, lines)),
+        "c4_curly_brackets": sum(map(c4_curly_brackets, lines)),
         "lorem_ipsum": float(any(has(line, "lorem ipsum") for line in lines)),
         "curly_brackets": text.count("{"),
         "non_alphanumeric_ratio": sum(not c.isalnum() and not c.isspace() for c in text) / size,
