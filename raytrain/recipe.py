@@ -70,9 +70,9 @@ class Recipe(Section):
         document = self.model_dump(
             mode="json", exclude={"name", "store", "engine", "sweep", "cost", "observe", "train"}
         )
-        # The content of a file counts, not the place.
+        # The content of a file counts, not the place, nor what it cost.
         for source in document["sources"]:
-            source.pop("uri")
+            del source["uri"], source["usd"]
         del document["corpus"]["overrides"]  # applied to the rules; their reasons decide nothing
         document["corpus"]["rules"] = [rule.as_dict() for rule in rules_of(self.corpus)]
         document["corpus"]["stages"] = [stage.source for stage in read_stages(self.corpus.stages)]

@@ -29,6 +29,7 @@ FLOORS = {
     "step": 5,
     "sweep": 5,
     "forecast": 5,
+    "candidate": 5,
     "cli": 5,
 }
 WALLS = {"ray": "engine", "prefect": None}

@@ -50,7 +50,7 @@ def config_of(corpus: CorpusSection, sources: Sequence[Source]) -> dict[str, Any
         "target_shard_bytes": corpus.target_shard_bytes,
         "max_document_bytes": corpus.max_document_bytes,
         "normalise": _dump(corpus.normalise) | {"version": normal.VERSION},
-        "sources": [_dump(source, exclude={"uri"}) for source in sources],
+        "sources": [_dump(source, exclude={"uri", "usd"}) for source in sources],
     }
 
 

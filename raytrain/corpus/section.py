@@ -43,6 +43,9 @@ class Source(Section):
     language: str | None = Field(
         default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; believed where the identification is unsure"
     )
+    usd: float | None = Field(
+        default=None, ge=0, description="what it costs; `raytrain source try` gives it by novel token, nothing else asks"
+    )
 
     @field_validator("name")
     @classmethod
