@@ -149,7 +149,7 @@ def _data(recipe: Recipe, store: Store) -> tuple[dict[str, Any], int, str | None
     if "tokenize" in made:
         tokens = exactly(made["tokenize"].facts["train_tokens"])
     else:
-        per = _bytes_per_token(vocab_size)
+        per = bytes_per_token(vocab_size)
         tokens = Range(volume.value / per, volume.low / per / 1.2, volume.high / per * 1.2)
         assumed += f"{'; ' if assumed else ''}{per:.1f} bytes a token, within a fifth"
     body = {
@@ -207,8 +207,8 @@ def _listing(recipe: Recipe) -> tuple[float, int]:
     return total, files
 
 
-def _bytes_per_token(vocab_size: int) -> float:
-    """Linear in the logarithm of the vocabulary between the two that are known, and beyond."""
+def bytes_per_token(vocab_size: int) -> float:
+    """An estimate, linear in the logarithm of the vocabulary between the two that are known, and beyond."""
     (small, few), (large, many) = BYTES_PER_TOKEN.items()
     return few + (many - few) * math.log(vocab_size / small) / math.log(large / small)
 

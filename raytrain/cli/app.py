@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli import cluster, control, curate, data, metrics, scaling
+from raytrain.cli import source, cluster, control, curate, data, metrics, scaling
 from raytrain.cli.options import JsonOption, RunArgument, StoreOption, open_store, print_json
 
 app = typer.Typer(
@@ -146,5 +146,5 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for module in (curate, control, data, cluster, metrics, scaling):
+for module in (curate, control, data, source, cluster, metrics, scaling):
     module.register(app)
