@@ -208,7 +208,7 @@ def _listing(recipe: Recipe) -> tuple[float, int]:
 
 
 def bytes_per_token(vocab_size: int) -> float:
-    """An estimate, linear in the logarithm of the vocabulary between the two that are known, and beyond."""
+    """An estimate: linear in the logarithm of the vocabulary between the two that are known, and beyond."""
     (small, few), (large, many) = BYTES_PER_TOKEN.items()
     return few + (many - few) * math.log(vocab_size / small) / math.log(large / small)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from raytrain.cli import source, cluster, control, curate, data, metrics, scaling
+from raytrain.cli import cluster, control, curate, data, metrics, scaling, source
 from raytrain.cli.options import JsonOption, RunArgument, StoreOption, open_store, print_json
 
 app = typer.Typer(
