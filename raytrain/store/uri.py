@@ -111,11 +111,14 @@ class Store:
         """Writes a mutable object (a heartbeat, an index that can be remade) as a whole."""
         if self.local:
             target = Path(self.path(key))
+            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-                part.write_bytes(data)
-                os.replace(part, target)
+                try:
+                    part.write_bytes(data)
+                    os.replace(part, target)
+                finally:
+                    part.unlink(missing_ok=True)
             except OSError as error:
                 raise disk_full(error, str(target)) from error
         else:
@@ -272,7 +275,8 @@ def walk_files(uri: str) -> Iterator[tuple[str, str, int, str]]:
         relative = path[len(base) :].lstrip("/")
         if path.endswith("/") or any(part.startswith(".") for part in relative.split("/")):
             continue  # "folders" that consoles make on S3 are objects of no bytes
-        version = str(info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified") or "")
+        marks = ("ETag", "etag", "mtime", "LastModified", "blob_id")  # the last is Hugging Face's
+        version = str(next((info[mark] for mark in marks if info.get(mark)), ""))
         rows.append((f"file://{path}" if local else fs.unstrip_protocol(path), relative, int(info["size"]), version))
     if not rows:
         raise UserError(f"{uri}: no such file or folder, or nothing in it")

@@ -62,6 +62,13 @@ def test_replace_changes_a_whole_object(store: Store) -> None:
         store.get("k")
 
 
+def test_a_replacement_that_fails_leaves_no_part(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError):
+        Store(str(tmp_path)).replace("taken", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_a_sound_store_passes_its_probe_and_keeps_nothing_of_it(store: Store) -> None:
     store.probe()
     assert store.keys(".probe") == []
