@@ -195,8 +195,9 @@ class _Unit:
         size = 0
         for number, file in enumerate(self.files):
             with _open(file) as handle:
-                field, limit = self.sources[file["source"]]["text_field"], self.config["max_document_bytes"]
-                for found in read(handle, file["path"], file["format"], field, limit):
+                source, limit = self.sources[file["source"]], self.config["max_document_bytes"]
+                asked = (file["format"], source["text_field"], limit, source["extractor"])
+                for found in read(handle, file["path"], *asked):
                     if isinstance(found, Broken):
                         self._set_aside(number, found)
                         continue

@@ -19,7 +19,7 @@ from raytrain.errors import Unreachable, UserError
 from raytrain.store import Store
 from raytrain.store.uri import open_file, walk_files
 
-Format = Literal["jsonl", "parquet", "txt", "html"]
+Format = Literal["jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf"]
 COMPRESSIONS = (".gz", ".zst")
 ENDINGS: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -30,6 +30,12 @@ ENDINGS: dict[str, Format] = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".epub": "epub",
+    ".pdf": "pdf",
 }
 BLOCK = 1 << 20
 READERS_AT_ONCE = 4

@@ -1,4 +1,4 @@
-"""Records out of raw files: jsonl, parquet, plain text, HTML. One generator a format, bounded memory each.
+"""Records out of raw files: jsonl, parquet, plain text; formats/ has the others. One generator each, bounded memory.
 
 A reader decides nothing about quality. The invariant: whatever a file holds, every record in it comes out as a `Raw`,
 as a row of `Records` or as a `Broken` with its place and the reason, and the generator ends without an exception.
@@ -32,7 +32,6 @@ REPEATED_BELOW = 64  # stored bytes a row, below which Parquet's texts are short
 # JSON may write a byte as six (\u0041), and a record has other fields too.
 JSON_EXPANSION = 6
 JSON_OTHER_FIELDS = 1 << 20
-HTML_EXPANSION = 20
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,15 @@ Found = Raw | Records | Broken
 Reader = Callable[[IO[bytes], str, str, int], Iterator[Found]]
 
 
-def read(file: IO[bytes], path: str, form: Format, text_field: str, longest: int) -> Iterator[Found]:
+def read(
+    file: IO[bytes], path: str, form: Format, text_field: str, longest: int, extractor: str = "resiliparse"
+) -> Iterator[Found]:
     """The records of an open file. `longest` bytes of text are read at most for one; more is `oversize`."""
-    return READERS[form](file, path, text_field, longest)
+    if form in READERS:
+        return READERS[form](file, path, text_field, longest)
+    from raytrain.corpus.formats import read_format
+
+    return read_format(file, path, form, text_field, longest, extractor)
 
 
 def read_jsonl(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
@@ -268,11 +273,11 @@ def _parquet_records(batch: Any, text_field: str, first: int) -> Iterator[Found]
         texts = texts.cast(pa.large_string())
     except pa.ArrowInvalid:
         for i, text in enumerate(texts):
-            yield _record(first + i, text.as_py(), {name: column[i].as_py() for name, column in others.items()})
+            yield record_of(first + i, text.as_py(), {name: column[i].as_py() for name, column in others.items()})
         return
     there = texts.is_valid().to_numpy(zero_copy_only=False)
     for i in np.flatnonzero(~there).tolist():
-        yield _record(first + i, None, {})
+        yield record_of(first + i, None, {})
     found = _records(np.arange(first, first + len(texts)), {"text": texts, **others})
     yield found if there.all() else Records(found.table.filter(there))
 
@@ -283,37 +288,18 @@ def _own_column(column: Any) -> Any:
 
     if pa.types.is_integer(column.type):
         return column.cast(pa.string())
-    return pa.array([_plain(value) or None for value in column], pa.string())
+    return pa.array([plain(value) or None for value in column], pa.string())
 
 
 def read_txt(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
-    data = _whole(file, path, longest)
+    data = whole_file(file, path, longest)
     if isinstance(data, Broken):
         yield data
     elif data.strip():
         yield _decoded(data)
 
 
-def read_html(file: IO[bytes], path: str, text_field: str, longest: int) -> Iterator[Found]:
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.encoding import detect_encoding
-    from resiliparse.parse.html import HTMLTree
-
-    data = _whole(file, path, HTML_EXPANSION * longest)
-    if isinstance(data, Broken):
-        yield data
-        return
-    if not data.strip():
-        return
-    try:
-        tree = HTMLTree.parse_from_bytes(data, detect_encoding(data, from_html_meta=True) or "utf-8")
-        text = extract_plain_text(tree, main_content=True, alt_texts=False, preserve_formatting=True)
-        yield _record(0, str(text), {})
-    except (ValueError, RuntimeError, LookupError) as error:
-        yield Broken(0, "bad_html", str(error)[:300], data[:START_BYTES])
-
-
-READERS: dict[str, Reader] = {"jsonl": read_jsonl, "parquet": read_parquet, "txt": read_txt, "html": read_html}
+READERS: dict[str, Reader] = {"jsonl": read_jsonl, "parquet": read_parquet, "txt": read_txt}
 
 
 def _json_record(number: int, line: bytes, text_field: str) -> Raw | Broken:
@@ -328,11 +314,11 @@ def _json_record(number: int, line: bytes, text_field: str) -> Raw | Broken:
         return Broken(number, "bad_json", f"a {type(value).__name__}, not an object", start)
     if text_field not in value:
         return Broken(number, "missing_text", f"no field {text_field!r} among {', '.join(list(value)[:10])}", start)
-    fields = {name: _plain(value[name]) for name in OWN_FIELDS if name in value}
-    return _record(number, value[text_field], fields, start)
+    fields = {name: plain(value[name]) for name in OWN_FIELDS if name in value}
+    return record_of(number, value[text_field], fields, start)
 
 
-def _record(number: int, text: Any, fields: Mapping[str, str | None], start: bytes = b"") -> Raw | Broken:
+def record_of(number: int, text: Any, fields: Mapping[str, str | None], start: bytes = b"") -> Raw | Broken:
     """A record of whatever stood in the text field: bytes are decoded, anything but text is refused."""
     if isinstance(text, bytes):
         try:
@@ -360,7 +346,7 @@ def _decoded(data: bytes) -> Raw | Broken:
         return Broken(0, "not_utf8", f"byte {error.start} of the file", data[:START_BYTES])
 
 
-def _whole(file: IO[bytes], path: str, longest: int) -> bytes | Broken:
+def whole_file(file: IO[bytes], path: str, longest: int) -> bytes | Broken:
     try:
         data = read_all(open_stream(file, path), longest)
     except BrokenStream as error:
@@ -368,7 +354,7 @@ def _whole(file: IO[bytes], path: str, longest: int) -> bytes | Broken:
     return Broken(0, "oversize", f"more than {longest} bytes") if data is None else data
 
 
-def _plain(value: Any) -> str | None:
+def plain(value: Any) -> str | None:
     """A field's value as text; lists, mappings, truth values and texts that are not UTF-8 count as absent."""
     try:
         value = value.as_py() if hasattr(value, "as_py") else value

@@ -30,10 +30,13 @@ class Source(Section):
 
     name: str = Field(description="a short name: lower-case letters, digits, . - _")
     uri: str = Field(min_length=1, description="a file, folder, glob pattern, or any fsspec URI (s3://bucket/folder)")
-    format: Literal["auto", "jsonl", "parquet", "txt", "html"] = Field(
+    format: Literal["auto", "jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf"] = Field(
         default="auto", description="auto goes by each file's ending and passes over what it does not know"
     )
-    text_field: str = Field(default="text", min_length=1, description="the field of jsonl and parquet that holds it")
+    text_field: str = Field(default="text", min_length=1, description="the field or column that holds the text")
+    extractor: Literal["resiliparse", "trafilatura"] = Field(
+        default="resiliparse", description="what makes text of HTML, in html and warc: the fast one, or the stricter"
+    )
     domain: str = Field(default="web", min_length=1, description="the group that mixtures and reports count by")
     licence: str = Field(default="unknown", min_length=1, description="an SPDX name where there is one")
     origin: Origin = Field(default="unknown", description="who wrote it: human, machine or unknown")
@@ -101,6 +104,9 @@ class DedupSection(Section):
         default=None,
         pattern=r"^[a-z][a-z0-9_]*\.[A-Za-z0-9_]+$",
         description="of equal licence the larger value of this column survives (text.alpha_word_ratio); then the longer",
+    )
+    span_words: int | None = Field(
+        default=None, ge=10, le=1000, description="cut runs of so many words that an earlier document has (50, say)"
     )
     max_source_loss: float = Field(
         default=0.5, ge=0, le=1, description="stop when a source would lose more of its documents to near-duplicates"
