@@ -24,7 +24,7 @@ from raytrain.store import Artifact, open_artifact
 KEPT, ABSENT = "kept", "not among the documents"
 SAMPLES = 5  # records shown of those that came and of those that went
 START_CHARACTERS = 200
-NUMBERS = ("keep", "duplicate_of", "jaccard")  # columns of a verdict that are no criteria
+NUMBERS = ("keep", "duplicate_of", "jaccard", "containment")  # columns of a verdict that are no criteria
 
 
 def diff(a: Artifact, b: Artifact) -> dict[str, Any]:

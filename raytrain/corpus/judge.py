@@ -34,6 +34,7 @@ GROUPED = "grouped.parquet"
 RECORD = ["source", "domain", "licence", "origin", "verification"]
 COLUMNS = ["doc_id", "record_id", *RECORD, "date", "declared_language", "bytes"]
 LANGUAGE = {"language", "language_score"}
+SIMILARITIES = ("jaccard", "containment")
 
 
 class Judged:
@@ -56,14 +57,18 @@ class Judged:
             forgotten |= _is_in(self.table.column(name), self.config["forgotten"])
         self.score = held["language"].column("language_score").to_numpy()
         self.dedup = shard_table(store, parents["dedup"], DEDUP)
-        self.kind, self.of, self.jaccard = _duplicates(self.dedup)
+        self.kind = _rules_of(self.dedup)
+        self.of = _filled(self.dedup, "duplicate_of", -1)
+        self.similar = {name: _filled(self.dedup, name, np.nan) for name in SIMILARITIES}
         judged = verdicts.judge(self.columns, self.config, list(self.rules.values()), forgotten)
         self.verdict = judged.with_duplicates(self.kind)
 
     def decide(self, decided: NDArray[np.void], over: Mapping[str, int]) -> None:
         """Replaces the duplicates among the documents that pass by what was decided among these, and cuts shares."""
         passes, own = self.verdict.passes, decided["doc"] - self.first
-        for held, name, nothing in ((self.kind, "rule", 0), (self.of, "of", -1), (self.jaccard, "jaccard", np.nan)):
+        columns = [(self.kind, "rule", 0), (self.of, "of", -1)]
+        columns += [(held, name, np.nan) for name, held in self.similar.items()]
+        for held, name, nothing in columns:
             held[passes] = nothing
             held[own] = np.where(passes[own], decided[name], held[own])
         self.verdict = self.verdict.with_duplicates(self.kind)
@@ -75,12 +80,22 @@ class Judged:
         """Why a document went, see verdict.numbers."""
         held, asked = self.columns, self.config["limits"]
         origin = held.documents["origin"][document]
-        similar = (f"jaccard with document {self.of[document]}", float(self.jaccard[document]))
+        jaccard, contained = (float(held[document]) for held in self.similar.values())
+        least = self.config["duplicates"]
+        alike = (f"jaccard with document {self.of[document]}", jaccard, "<", least["jaccard"])
         other: dict[str, tuple[str, float, str, float]] = {
             verdicts.FORGOTTEN: ("listed to be forgotten", 1.0, "==", 0.0),
             verdicts.CUT_AWAY: ("bytes left", 0.0, ">=", 1.0),
             verdicts.SHARE: (f"share of origin {origin}", 1.0, "<=", asked["max_share"].get(origin, 1.0)),
-            **dict.fromkeys(DUPLICATES.values(), (*similar, "<", self.config["jaccard"])),
+            DUPLICATES["exact"]: alike,
+            DUPLICATES["near"]: alike,
+            DUPLICATES["url"]: (f"url of document {self.of[document]}", 1.0, "==", 0.0),
+            DUPLICATES["contained"]: (
+                f"share within document {self.of[document]}",
+                contained,
+                "<",
+                least["containment"],
+            ),
         }
         score = float(self.score[document])
         minimum = self.config["languages"]["min_score"]
@@ -194,15 +209,20 @@ def _is_in(column: Any, values: Sequence[str]) -> NDArray[np.bool_]:
     return np.asarray(pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy(), np.bool_)
 
 
-def _duplicates(dedup: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """(number of the rule among survivors.RULES, the document that stays or -1, the similarity or NaN)."""
+def _rules_of(dedup: Any) -> NDArray[np.int64]:
+    """The place in survivors.RULES of the rule by which each document is a duplicate."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind = pc.fill_null(pc.index_in(dedup.column("rule"), value_set=pa.array(survivors.RULES)), 0)
-    of = pc.fill_null(dedup.column("duplicate_of"), -1)
-    jaccard = pc.fill_null(dedup.column("jaccard"), float("nan"))
-    return (kind.to_numpy().astype(np.int64), of.to_numpy().copy(), jaccard.to_numpy().copy())
+    kind = pc.index_in(dedup.column("rule"), value_set=pa.array(survivors.RULES))
+    return np.asarray(pc.fill_null(kind, 0).to_numpy(), np.int64)
+
+
+def _filled(dedup: Any, name: str, nothing: float) -> NDArray[Any]:
+    """A column that may be changed, `nothing` where it is null."""
+    import pyarrow.compute as pc
+
+    return np.array(pc.fill_null(dedup.column(name), nothing).to_numpy())
 
 
 def _levels(shard: Judged) -> curriculum.Tally:

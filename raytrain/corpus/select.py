@@ -32,7 +32,7 @@ NAME = "select"
 KIND = "corpora"
 VERSION = 2
 KEPT = "kept.parquet"
-VERDICTS = "verdicts.parquet"  # one row a document: keep, duplicate_of, and each criterion, true where it fails
+VERDICTS = "verdicts.parquet"  # one row a document: keep, its duplicate, and each criterion, true where it fails
 REJECTED = "rejected.parquet"
 BORDERLINE = "borderline.parquet"
 DECISIONS = "decisions.bin"
@@ -46,7 +46,7 @@ def config_of(corpus: CorpusSection, forgotten: Sequence[str] = ()) -> dict[str,
     return {
         "languages": corpus.languages.model_dump(mode="json"),
         "rules": [rule.as_dict() for rule in rules_of(corpus)],
-        "jaccard": corpus.dedup.jaccard,
+        "duplicates": corpus.dedup.model_dump(mode="json", include={"jaccard", "containment", "url"}),
         "difficulty": corpus.difficulty.model_dump(mode="json") if corpus.difficulty else None,
         "limits": corpus.limits.model_dump(mode="json"),
         "forgotten": sorted(forgotten),
@@ -173,7 +173,7 @@ def _verdicts(shard: judging.Judged) -> Any:
     import pyarrow as pa
 
     columns = {"keep": shard.verdict.keep, "duplicate_of": pa.array(shard.of, mask=shard.of < 0)}
-    columns["jaccard"] = pa.array(shard.jaccard, mask=np.isnan(shard.jaccard))
+    columns |= {name: pa.array(held, mask=np.isnan(held)) for name, held in shard.similar.items()}
     return pa.table(columns | dict(zip(shard.verdict.keys, shard.verdict.failed, strict=True)))
 
 

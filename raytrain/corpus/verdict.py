@@ -57,8 +57,7 @@ class Verdict:
     @property
     def passes(self) -> Mask:
         """Fails no criterion that a document is judged by alone: none from the duplicates on."""
-        alone = min(self.keys.index(key) for key in DUPLICATES.values())
-        return np.asarray(~self.failed[:alone].any(axis=0), np.bool_)
+        return np.asarray(~self.failed[: self.keys.index(DUPLICATES["exact"])].any(axis=0), np.bool_)
 
     def mark(self, key: str, failed: Mask) -> Verdict:
         """The verdict with another answer to one criterion."""
@@ -70,7 +69,8 @@ class Verdict:
         """The verdict with other duplicates; `kinds` numbers each document's rule among survivors.RULES."""
         found = self
         for rule, key in DUPLICATES.items():
-            found = found.mark(key, kinds == RULES.index(rule))
+            if key in self.keys:
+                found = found.mark(key, kinds == RULES.index(rule))
         return found
 
 
@@ -98,7 +98,8 @@ def judge(columns: Columns, config: Mapping[str, Any], rules: Sequence[Rule], fo
         criteria.append((rule.set, rule.key, failed))
     if config["cuts"]:
         criteria.append((CUT_AWAY, CUT_AWAY, columns.left == 0))
-    criteria += [(key, key, none) for key in DUPLICATES.values()]
+    off = {"url": not config["duplicates"]["url"], "contained": config["duplicates"]["containment"] is None}
+    criteria += [(key, key, none) for rule, key in DUPLICATES.items() if not off.get(rule)]
     if config["limits"]["max_share"]:
         criteria.append(("shares", SHARE, none))
     steps, keys, rows = zip(*criteria, strict=True)

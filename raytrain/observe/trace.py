@@ -14,16 +14,17 @@ import numpy as np
 
 from raytrain.corpus import cuts, select
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup.survivors import PAIRS
+from raytrain.corpus.dedup.survivors import EARLIER, PAIRS
 from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.rules import Rule
-from raytrain.corpus.verdict import LANGUAGE, label
+from raytrain.corpus.verdict import DUPLICATES, LANGUAGE, label
 from raytrain.errors import UserError
 from raytrain.observe.collect import artifacts_of, run_names
 from raytrain.observe.data_at import Training
 from raytrain.store import Artifact, Store, open_artifact
 
 MOST_PAIRS = 20  # compared pairs that are shown of a document
+PAIR = ("jaccard", "containment", "rule", "accepted")
 RECORD = (
     "record_id doc_id source file record bytes domain licence origin verification date url id declared_language".split()
 )
@@ -159,7 +160,7 @@ def _in_corpus(
         "runs": _runs(lineage, corpus),
         "keep": verdict["keep"],
         "failed": _failed(corpus, verdict, numbers),
-        "duplicate_of": _other(place, verdict),
+        "duplicate_of": _other(place, corpus, verdict),
         "compared": _pairs(store, corpus, doc_id),
     }
     if not verdict["keep"]:
@@ -185,23 +186,32 @@ def _failed(corpus: Artifact, verdict: Mapping[str, Any], numbers: Mapping[str, 
         elif key == LANGUAGE:
             score, least = numbers.get("language", {}).get("language_score"), config["languages"]["min_score"]
             one |= {"column": "language_score", "value": score, "op": ">=", "threshold": least}
-        elif verdict["jaccard"] is not None and key.endswith("duplicates"):
-            one |= {"column": "jaccard", "value": verdict["jaccard"], "op": "<", "threshold": config["jaccard"]}
+        elif key in (DUPLICATES["near"], DUPLICATES["contained"]):
+            name = "jaccard" if key == DUPLICATES["near"] else "containment"
+            one |= {"column": name, "value": verdict[name], "op": "<", "threshold": config["duplicates"][name]}
         found.append(one)
     return found
 
 
-def _other(place: Place, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record that stays in place of this one."""
-    left = verdict["duplicate_of"]
+def _other(place: Place, corpus: Artifact, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record that stays in place of this one; only its text is known where it is an earlier corpus's."""
+    import pyarrow.compute as pc
+
+    left, similar = verdict["duplicate_of"], {name: verdict[name] for name in ("jaccard", "containment")}
     if left is None:
         return None
     for shard, record in enumerate(place.documents.shards):
         if left < record["rows"]:
             row = _one(Place(place.documents, shard, left, 0), record, INDEX)
-            return {name: row[name] for name in ("record_id", "doc_id")} | {"jaccard": verdict["jaccard"]}
+            return {"record_id": row["record_id"], "doc_id": row["doc_id"], **similar}
         left -= record["rows"]
-    raise RuntimeError(f"{place.documents.prefix}: no document {verdict['duplicate_of']}")
+    dedup = open_artifact(corpus.store, f"dedup/{corpus.manifest['parents']['dedup']}")
+    for record in dedup.shards if dedup else ():
+        if EARLIER in record["objects"]:
+            table = shard_table(corpus.store, record, EARLIER, ["doc", "doc_id"])
+            for row in table.filter(pc.equal(table.column("doc"), verdict["duplicate_of"])).to_pylist():
+                return {"record_id": None, "doc_id": row["doc_id"], **similar}
+    raise RuntimeError(f"{corpus.prefix}: no document {verdict['duplicate_of']}")
 
 
 def _pairs(store: Store, corpus: Artifact, doc_id: str) -> list[dict[str, Any]]:
@@ -213,11 +223,11 @@ def _pairs(store: Store, corpus: Artifact, doc_id: str) -> list[dict[str, Any]]:
     for record in dedup.shards if dedup else ():
         if PAIRS not in record["objects"]:
             continue
-        table = shard_table(store, record, PAIRS, ["a_doc_id", "b_doc_id", "jaccard", "rule", "accepted"])
+        table = shard_table(store, record, PAIRS, ["a_doc_id", "b_doc_id", *PAIR])
         mine = pc.or_(*(pc.equal(table.column(f"{end}_doc_id"), doc_id) for end in "ab"))
         for row in table.filter(mine).to_pylist():
             other = row["b_doc_id"] if row["a_doc_id"] == doc_id else row["a_doc_id"]
-            found[other] = {"doc_id": other, **{name: row[name] for name in ("jaccard", "rule", "accepted")}}
+            found[other] = {"doc_id": other, **{name: row[name] for name in PAIR}}
     return sorted(found.values(), key=lambda row: (-row["jaccard"], row["doc_id"]))[:MOST_PAIRS]
 
 

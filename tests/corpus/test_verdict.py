@@ -10,7 +10,7 @@ import pytest
 from raytrain.corpus.coded import Coded
 from raytrain.corpus.dedup.survivors import RULES as RULES_OF_DUPLICATES
 from raytrain.corpus.rules import Rule
-from raytrain.corpus.verdict import DUPLICATES, GROUPS, Columns, Verdict, add, believed, judge, tally
+from raytrain.corpus.verdict import GROUPS, Columns, Verdict, add, believed, judge, tally
 
 RULES = [
     Rule("a", "few", "lines", ">=", 2),
@@ -22,6 +22,7 @@ CONFIG: dict[str, Any] = {
     "languages": {"allowed": ["en"], "min_score": 0.5},
     "limits": NO_LIMITS,
     "forgotten": [],
+    "duplicates": {"jaccard": 0.8, "containment": None, "url": False},
     "cuts": False,
 }
 
@@ -63,7 +64,7 @@ def test_who_decides_the_language(language: str, score: float, declared: str | N
 
 def test_every_document_that_goes_fails_a_named_criterion() -> None:
     verdict = judged(columns([1, 5, 9]), [None, "near", None])
-    assert verdict.keys == ("language", "a.few", "b.many", "a.odd", *(DUPLICATES[rule] for rule in DUPLICATES))
+    assert verdict.keys == ("language", "a.few", "b.many", "a.odd", "exact duplicates", "near duplicates")
     assert verdict.keep.tolist() == [False, False, False]
     assert verdict.passes.tolist() == [False, True, False]
 
@@ -80,7 +81,7 @@ def test_counts_of_shards_add_up_to_the_counts_of_all() -> None:
     whole = add([counts(slice(None))])
     assert add([counts(slice(0, 2)), counts(slice(2, 2)), counts(slice(2, 6))]) == whole
     left = {row["step"]: row["documents"] for row in whole["funnel"]}
-    assert left == {"language": 4, "a": 3, "b": 2, **left, "exact duplicates": 2, "near duplicates": 1}
+    assert left == {"language": 4, "a": 3, "b": 2, "exact duplicates": 2, "near duplicates": 1}
     assert whole["reasons"]["language"] == {"documents": 2, "bytes": 90, "sole_documents": 1, "sole_bytes": 40}
     assert whole["groups"]["source"]["u"] == {
         "documents_before": 3,
