@@ -32,11 +32,9 @@ class Hub(MemoryFileSystem):
     def unstrip_protocol(self, name: str) -> str:
         return "hf://" + name.lstrip("/")
 
-    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
-        found = super().ls(path, detail=True, **options)
-        for entry in found:
-            entry["blob_id"] = str(hash(entry["name"]))
-        return found if detail else [entry["name"] for entry in found]
+    def find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        found = super().find(path, maxdepth, withdirs, **options)
+        return {name: {**entry, "blob_id": str(hash(name))} for name, entry in found.items()}
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         type(self).opened += mode == "rb"
