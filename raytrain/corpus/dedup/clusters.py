@@ -38,6 +38,8 @@ DECISION = np.dtype(
         ("low", "<u8"),
     ]
 )
+_SEEN = [(name, "<u8") for name in ("rank", "url_high", "url_low", "id_high", "id_low")]
+DECIDED = np.dtype([*DECISION.descr, *_SEEN])  # a decision, and what the tables tell of the document beside
 
 
 def decide(members: NDArray[Any], links: NDArray[Any]) -> NDArray[Any]:

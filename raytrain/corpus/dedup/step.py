@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_tasks
-from raytrain.corpus.dedup import bands, clusters, exchange, groups, tables, verify
+from raytrain.corpus.dedup import bands, clusters, exchange, groups, spans, tables, verify
 from raytrain.corpus.dedup.pool import NODE, Pool, pool_of, resolve
 from raytrain.corpus.dedup.tables import DEDUP
 from raytrain.corpus.section import CorpusSection
@@ -28,6 +29,7 @@ NAME = "dedup"
 KIND = "dedup"
 VERSION = 2
 ROWS_PER_PARTITION = 16_000_000  # 16 bytes each, their order and a sorted copy: about 700 MB a task
+BYTES_PER_PARTITION = 500_000_000  # of text: a run of words is sampled every 50 bytes or so, 24 bytes each
 GUARDED_DOCUMENTS = 100  # a smaller source may well be a copy
 
 __all__ = ["DEDUP", "KIND", "NAME", "VERSION", "config_of", "run"]
@@ -133,7 +135,7 @@ def _links(pairs: NDArray[Any], members: NDArray[Any], config: Mapping[str, Any]
 
 def _decided(members: NDArray[Any], decisions: NDArray[Any]) -> NDArray[Any]:
     """Decisions and what the tables tell of each document beside, sorted by document as both are."""
-    rows = np.empty(len(decisions), tables.DECIDED)
+    rows = np.empty(len(decisions), clusters.DECIDED)
     for name in decisions.dtype.names or ():
         rows[name] = decisions[name]
     for name in ("rank", "url_high", "url_low"):
@@ -144,6 +146,7 @@ def _decided(members: NDArray[Any], decisions: NDArray[Any]) -> NDArray[Any]:
 
 def _write(ctx: StepContext, pool: Pool, decided: NDArray[Any], compared: Sequence[Task]) -> list[Task]:
     key = exchange.commit_rows(ctx.store, f"{ctx.prefix}/decisions", {"decisions.bin": decided})["decisions.bin"]
+    repeats = _repeats(ctx, pool, key, decided["doc"]) if ctx.config["span_words"] else None
     objects = [[r["objects"][name]["key"] for name in ("compared.bin", "nodes.bin")] for r in compared]
     gallery = _gallery(ctx, pool, compared)
     tasks = shard_tasks(ctx, ctx.parents["documents"])
@@ -152,6 +155,7 @@ def _write(ctx: StepContext, pool: Pool, decided: NDArray[Any], compared: Sequen
         task["first"] = first
         task["decisions"] = [key, *exchange.slice_of(decided["doc"], first, end)]
         size = pool.range_documents
+        task |= {"repeats": repeats, "shards": [shard], "range": pool.range_documents}
         task["compared"] = objects[first // size : (max(first, end - 1)) // size + 1]
         task["gallery"] = gallery if task["shard"] == 0 else []
         task["earlier"] = [
@@ -159,6 +163,25 @@ def _write(ctx: StepContext, pool: Pool, decided: NDArray[Any], compared: Sequen
             *(exchange.slice_of(decided["doc"], pool.own, pool.documents) if first == 0 else [0, 0]),
         ]
     return ctx.map_shards(tables.write_shard, tasks, "dedup: tables")
+
+
+def _repeats(ctx: StepContext, pool: Pool, key: str, docs: NDArray[np.int64]) -> dict[str, Any]:
+    """Where the repeated spans lie by range of documents, given where the decisions lie and on which documents."""
+    own = replace(pool, shards=[shard for shard in pool.shards if shard["first"] < pool.own], documents=pool.own)
+    size = sum(shard["documents"]["facts"]["bytes"] for shard in own.shards)
+    partitions = max(1, -(-size // BYTES_PER_PARTITION))
+    tasks = own.tasks(ctx, "spans", partitions=partitions)
+    for task in tasks:
+        first, last = task["shards"][0], task["shards"][-1]
+        task["decisions"] = [key, *exchange.slice_of(docs, first["first"], last["first"] + last["rows"])]
+    sent = ctx.map_shards(spans.send_spans, tasks, "dedup: spans")
+    where = exchange.plan(ctx.store, f"{ctx.prefix}/spans", "spans", sent)
+    found = ctx.map_shards(
+        spans.repeats_of_partition, _partition_tasks(ctx, pool, "repeats", partitions, spans=where), "dedup: repeats"
+    )
+    repeats = exchange.plan(ctx.store, f"{ctx.prefix}/repeats", "repeats", found)
+    exchange.remove(ctx.store, sent, "spans.bin")
+    return repeats
 
 
 def _gallery(ctx: StepContext, pool: Pool, compared: Sequence[Task]) -> list[list[Any]]:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup import exchange, verify
-from raytrain.corpus.dedup.clusters import DECISION, RULES
+from raytrain.corpus.cuts import OBJECT as CUTS
+from raytrain.corpus.dedup import exchange, spans, verify
+from raytrain.corpus.dedup.bands import of_documents
+from raytrain.corpus.dedup.clusters import DECIDED, RULES
 from raytrain.corpus.dedup.pool import NODE, ids_of
 from raytrain.corpus.dedup.survivors import EARLIER, PAIRS
 from raytrain.corpus.ingest import DOCUMENTS, INDEX
@@ -25,8 +27,6 @@ from raytrain.store.step import Task
 DEDUP = "dedup.parquet"
 GALLERY = "gallery.parquet"
 EXCERPT = 600  # characters of each text in the gallery
-_SEEN = [(name, "<u8") for name in ("rank", "url_high", "url_low", "id_high", "id_low")]
-DECIDED = np.dtype([*DECISION.descr, *_SEEN])
 
 
 def write_shard(task: Task) -> Task:
@@ -48,6 +48,10 @@ def write_shard(task: Task) -> Task:
     earlier = exchange.read_rows(store, task["earlier"][0], DECIDED, *task["earlier"][1:])
     if len(earlier):
         tables[EARLIER] = earlier_table(earlier)
+    if task["repeats"]:
+        found = of_documents(store, task, task["repeats"], spans.SPAN)
+        if len(found):
+            tables[CUTS] = spans.cuts_table(found, task["first"])
     objects = {name: writer.put(task["shard"], name, table_bytes(table)) for name, table in tables.items()}
     facts: dict[str, Any] = {rule: int((decided["rule"] == i).sum()) for i, rule in enumerate(RULES) if rule}
     accepted = verify.rule_of(pairs, task["config"]) != verify.REJECTED
