@@ -44,7 +44,8 @@ LABELS = {
     "tokenize": "corpus to token shards",
 }
 VERIFICATION = ("dedup: shingles", "dedup: comparison")
-# What is counted to each stage; the steps between that a stage needs and the peer has not are carried out uncounted.
+# What is counted to each stage, by the beginnings of steps' names; what a stage needs besides, and the peer has not, is
+# carried out uncounted: languages, and duplicates where only rules are compared.
 COUNTED = {
     "filters": ("ingest", "annotate-text", "select"),
     "minhash": ("ingest", "annotate-minhash", "dedup", "select"),
@@ -78,7 +79,7 @@ def measure(bench: Bench, corpus: Path, stage: str, tokenizer: Path | None) -> t
     recipe = recipe_of(Path(bench.store.uri), corpus, **sections)
     last = COUNTED[stage][-1]
     made = bench.walk(recipe.model_copy(update={"name": f"bench-{stage}"}), last)
-    costs = {name: bench.cost(made[name]) for name in COUNTED[stage]}
+    costs = {name: bench.cost(found) for name, found in made.items() if _counts(name, stage)}
     found = Ours(
         megabytes=_megabytes(made, stage),
         work=sum(cost.work for cost in costs.values()),
@@ -91,6 +92,10 @@ def measure(bench: Bench, corpus: Path, stage: str, tokenizer: Path | None) -> t
     if stage == "tokenize" and tokenizer is not None:
         found.raw_encoder = found.megabytes / raw_encoder_seconds(made["select"], tokenizer)
     return found, made
+
+
+def _counts(step: str, stage: str) -> bool:
+    return step == "tokenize" if stage == "tokenize" else step.startswith(COUNTED[stage])
 
 
 def _megabytes(made: dict[str, Artifact], stage: str) -> float:

@@ -193,7 +193,6 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: select.config_of(recipe.corpus, forgotten.among(made[ingest.NAME])),
             lambda walk, ctx: select.run(ctx),
         ),
-        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         Step(
             "tokenizer",
             "tokenizers",
@@ -210,6 +209,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: {},
             lambda walk, ctx: tokens.run_tokenize(ctx),
         ),
+        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         Step(
             "pretrain",
             "models",
