@@ -209,7 +209,6 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: {},
             lambda walk, ctx: tokens.run_tokenize(ctx),
         ),
-        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         Step(
             "pretrain",
             "models",
@@ -218,6 +217,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             _pretrain_config,
             _run_pretrain,
         ),
+        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         Step(
             "evaluate",
             "evaluations",
