@@ -34,7 +34,7 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
 
 STAGE = Stage(
     name="minhash",
-    version=2,
+    version=3,
     columns_out=("signature", "shingles"),
     columns=columns,
     config_of=config_of,

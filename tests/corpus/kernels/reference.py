@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
+from raytrain.corpus.kernels.characters import UNSPACED, classes
 from raytrain.corpus.kernels.columns import COUNTERS, JAVASCRIPT, POLICY, STOP_WORDS
 
 FULL_STOPS = ".!?։؝؞؟۔܀܁܂߹।॥၊။።፧፨។៕᠃᠉‼‽⁇⁈⁉⸮。﹒﹖﹗！．？｡"
 
 
-def is_ideograph(c: str) -> bool:
-    ranges = ("\u0e00\u0e7f", "\u3040\u30ff", "\u3400\u9fff", "\uf900\ufaff", "\U00020000\U0003ffff")
-    return any(low <= c <= high for low, high in ranges)
+def stands_alone(c: str) -> bool:
+    """A character that is a word by itself: of a script without spaces."""
+    return bool(classes()[ord(c)] & UNSPACED)
 
 
 def lines_of(text: str) -> list[str]:
@@ -165,10 +167,10 @@ def shingle_words(text: str) -> list[str]:
     for word in text.split():
         part = ""
         for c in word:
-            if is_ideograph(c):
+            if stands_alone(c):
                 found += [part, c]
                 part = ""
-            elif not c.isascii() or c.isalnum():
+            elif unicodedata.category(c)[0] in "LNM":
                 part += c.lower() if c.isascii() else c
         found.append(part)
     return [word for word in found if word]

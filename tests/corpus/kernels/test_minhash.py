@@ -13,7 +13,7 @@ from raytrain.corpus.kernels.minhash import permutations, shared, shingles, sign
 from tests.corpus import prose
 from tests.corpus.kernels import reference
 
-_PIECES = "a A b. B don't 'tis -- café CAFÉ 好 好a a好 ก 1 2 , … x_y"
+_PIECES = "a A b. B don't 'tis -- café CAFÉ 好 好a a好 ก 1 2 , … x_y «ça» Ünï é नमस्ते। \u3000 ½"
 PIECES = _PIECES.split(" ")
 
 
