@@ -2,8 +2,8 @@
 
 CPU seconds come from /proc of everything that the command started, directly or not, sampled until it ends; a process
 that lives less than the sampling period may be missed, which is far below a percent here. Nothing is warm but the
-machine's file cache: an empty store, new processes, and kernels that must be compiled. The invariant: whatever starts
-because of the command is counted, Ray's own processes too.
+machine's file cache: an empty store, new processes and, the first time, kernels that must be compiled. The invariant:
+whatever starts because of the command is counted, Ray's own processes too.
 """
 
 from __future__ import annotations
@@ -117,8 +117,11 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def run_whole(texts: Path, work: Path, tokenizer: Path, engine: str) -> dict[str, Any]:
-    """Ingest to token shards by the command line, from an empty store; figures of the run and of its artifacts."""
+def run_whole(texts: Path, work: Path, tokenizer: Path, engine: str, kernels: Path | None = None) -> dict[str, Any]:
+    """Ingest to token shards by the command line, from an empty store; figures of the run and of its artifacts.
+
+    `kernels` is a folder of kernels that an earlier run compiled; without it they are compiled and counted.
+    """
     folder = work / f"whole-{engine}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -135,7 +138,7 @@ def run_whole(texts: Path, work: Path, tokenizer: Path, engine: str) -> dict[str
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     command = [sys.executable, "-c", "from raytrain.cli import main; main()", "run", str(folder / "recipe.yaml")]
     command += ["--until", "tokenize", "--store", str(folder / "store")]
-    spent = run_counted(command, {"NUMBA_CACHE_DIR": str(folder / "numba")}, folder / "log")
+    spent = run_counted(command, {"NUMBA_CACHE_DIR": str(kernels or folder / "kernels")}, folder / "log")
     store = Store(str(folder / "store"))
     lineage = json.loads(store.get("runs/whole/lineage.json"))
     made = {name: open_artifact(store, prefix) for name, prefix in lineage.items()}
@@ -149,6 +152,7 @@ def run_whole(texts: Path, work: Path, tokenizer: Path, engine: str) -> dict[str
     read, kept = corpus.facts["funnel"][0], corpus.facts["funnel"][-1]
     result = {
         "engine": engine,
+        "kernels": "compiled before" if kernels else "compiled in the run",
         "megabytes": read["bytes"] / 1e6,
         "documents": read["documents"],
         "cpu_seconds": round(spent.cpu_seconds, 1),
