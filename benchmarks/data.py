@@ -28,6 +28,7 @@ from typing import Any
 import corpus_debian
 from shard_work import Bench, Cost, recipe_of
 
+from raytrain.corpus.section import DEFAULT_RULES
 from raytrain.store import Artifact
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +52,7 @@ COUNTED = {
     "minhash": ("ingest", "annotate-minhash", "dedup", "select"),
     "tokenize": ("tokenize",),
 }
-RULES: dict[str, tuple[str, ...]] = {"filters": ("gopher", "c4", "fineweb"), "minhash": (), "tokenize": ()}
+RULES = {"filters": DEFAULT_RULES, "minhash": (), "tokenize": ()}
 
 
 @dataclass
@@ -353,7 +354,8 @@ def print_table(result: dict[str, Any]) -> None:
         theirs = result["whole"]["peer_cpu_seconds"]
         print(
             f"cold and whole, {run['engine']}, kernels {run['kernels']}: {run['megabytes']:.0f} MB in "
-            f"{run['cpu_seconds']:.0f} CPU s and {run['wall_seconds']:.0f} s; datatrove {theirs:.0f} CPU s: {run['ratio']:.0f}x"
+            f"{run['cpu_seconds']:.0f} CPU s and {run['wall_seconds']:.0f} s; "
+            f"datatrove {theirs:.0f} CPU s: {run['ratio']:.0f}x"
         )
     print("MB of UTF-8 text per CPU second; ours: work on shards, read to commit, warm. See benchmarks/data.py.")
 
