@@ -91,7 +91,9 @@ def _earlier(base: Recipe, source: Source, store: Store, against: Sequence[str] 
         for name in against:
             resolve(store, name)
         return Earlier(tuple(against), {})
-    wanted, held, passed_over = minhash.STAGE.config(base.corpus), {}, {}
+    wanted = minhash.STAGE.config(base.corpus)
+    held: dict[str, str] = {}
+    passed_over: dict[str, str] = {}
     for name in run_names(store):
         made = artifacts_of(store, name)
         if "select" not in made:

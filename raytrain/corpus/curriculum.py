@@ -61,9 +61,9 @@ def edges(tallies: Iterable[Mapping[str, Mapping[str | int, int]]], bins: int) -
             sums.setdefault(domain, Counter()).update({int(level): size for level, size in held.items()})
     found = {}
     for domain, counter in sorted(sums.items()):
-        held = np.zeros(LEVELS)
-        held[list(counter)] = list(counter.values())
-        below = np.cumsum(held)
+        sizes = np.zeros(LEVELS)
+        sizes[list(counter)] = list(counter.values())
+        below = np.cumsum(sizes)
         found[domain] = [int(np.searchsorted(below, below[-1] * k / bins - 1e-9)) + 1 for k in range(1, bins)]
     return found
 

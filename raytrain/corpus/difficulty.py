@@ -83,7 +83,7 @@ def compression(data: Bytes, offsets: Offsets) -> Any:
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=False)
-    held = memoryview(data)
+    held = data.data
     bounds = offsets.tolist()
     sizes = [len(compressor.compress(held[a:b])) for a, b in itertools.pairwise(bounds)]
     return np.array(sizes, np.float64) / np.maximum(np.diff(offsets), 1)

@@ -45,7 +45,7 @@ def supply(store: Store, run: str, *, tokens: float | None = None, quality: str 
     windows, sequences = held.windows(model.context), train.max_steps * train.batch_sequences
     order = Order(int(recipe["seed"]), windows, stages(held.groups, windows, train))
     seen = order.counts(sequences) * model.context
-    groups = [
+    groups: list[dict[str, Any]] = [
         {
             "domain": domain,
             "bin": bin_,
@@ -137,7 +137,7 @@ def quarters(values: NDArray[Any], tokens: NDArray[Any]) -> NDArray[np.int64]:
     distinct, which = np.unique(values, return_inverse=True)
     below = np.cumsum(np.bincount(which, tokens, len(distinct)))
     middle = (below - np.bincount(which, tokens, len(distinct)) / 2) / below[-1]
-    return np.minimum((4 * middle).astype(np.int64), 3)[which]
+    return np.asarray(np.minimum((4 * middle).astype(np.int64), 3)[which], np.int64)
 
 
 def _quality(made: dict[str, Artifact], corpus: Artifact | None, shard: int, quality: str) -> NDArray[Any]:
