@@ -23,6 +23,7 @@ from raytrain.ledger.prices import Price
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, ArtifactWriter, Attempt, Store, artifact_id, open_artifact
 from raytrain.store.step import StepContext, StepResult
+from raytrain.tokens import imports
 from raytrain.tokens import shards as tokens
 from raytrain.train.job import TrainJob
 from raytrain.train.section import TrainSection
@@ -57,6 +58,8 @@ class Step:
     """The step whose artifact serves, by the name that this step knows it by."""
     config: Callable[[Recipe, Mapping[str, Artifact]], dict[str, Any]]
     run: Callable[[Walk, StepContext], StepResult]
+    reads_sources: bool = False
+    """Whether the sources' content decides its result, beside its parents."""
 
 
 def resolved_train(recipe: Recipe, tokenizer: Artifact) -> TrainSection:
@@ -156,8 +159,60 @@ def _quality(recipe: Recipe) -> dict[str, str]:
     return {} if column is None else {"quality": f"annotate-{column.split('.')[0]}"}
 
 
+_PRETRAIN = Step(
+    "pretrain",
+    "models",
+    PRETRAIN_VERSION,
+    {"tokens": "tokenize", "tokenizer": "tokenizer"},
+    _pretrain_config,
+    _run_pretrain,
+)
+
+
+def _tokenizer(parents: Mapping[str, str]) -> Step:
+    return Step(
+        "tokenizer",
+        "tokenizers",
+        tokens.TOKENIZER_VERSION,
+        parents,
+        lambda recipe, made: tokens.tokenizer_config(recipe.tokenizer),
+        lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
+    )
+
+
+def _evaluate(more: Mapping[str, str]) -> Step:
+    return Step(
+        "evaluate",
+        "evaluations",
+        EVALUATE_VERSION,
+        {"model": "pretrain", "tokens": "tokenize", **more},
+        lambda recipe, made: {"seed": recipe.seed, **recipe.evaluate.model_dump(mode="json")},
+        _run_evaluate,
+    )
+
+
+def _steps_of_tokens() -> tuple[Step, ...]:
+    """The steps where the sources are tokens already: there is no text to curate, nor to compress beside the model."""
+    return (
+        _tokenizer({}),
+        Step(
+            "tokenize",
+            "tokens",
+            imports.VERSION,
+            {"tokenizer": "tokenizer"},
+            lambda recipe, made: imports.config_of(recipe.corpus, recipe.sources),
+            lambda walk, ctx: imports.run(ctx, walk.files),
+            reads_sources=True,
+        ),
+        _PRETRAIN,
+        _evaluate({}),
+    )
+
+
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of a recipe in order: every step's parents stand before it."""
+    if recipe.sources_are_tokens:
+        return _steps_of_tokens()
     asked = {*stages_needed(rules_of(recipe.corpus)), language.STAGE.name}
     stages = [*(stage for stage in text.STAGES if stage.name in asked), language.STAGE]
     stages += read_stages(recipe.corpus.stages)
@@ -173,6 +228,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             {},
             lambda recipe, made: ingest.config_of(recipe.corpus, recipe.sources),
             lambda walk, ctx: ingest.run(ctx, walk.files),
+            reads_sources=True,
         ),
         *(_stage(stage) for stage in stages),
         *more.values(),
@@ -193,14 +249,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: select.config_of(recipe.corpus, forgotten.among(made[ingest.NAME])),
             lambda walk, ctx: select.run(ctx),
         ),
-        Step(
-            "tokenizer",
-            "tokenizers",
-            tokens.TOKENIZER_VERSION,
-            {"corpus": "select"},
-            lambda recipe, made: tokens.tokenizer_config(recipe.tokenizer),
-            lambda walk, ctx: tokens.run_tokenizer(ctx, walk.recipe.tokenizer),
-        ),
+        _tokenizer({"corpus": "select"}),
         Step(
             "tokenize",
             "tokens",
@@ -209,23 +258,9 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: {},
             lambda walk, ctx: tokens.run_tokenize(ctx),
         ),
-        Step(
-            "pretrain",
-            "models",
-            PRETRAIN_VERSION,
-            {"tokens": "tokenize", "tokenizer": "tokenizer"},
-            _pretrain_config,
-            _run_pretrain,
-        ),
+        _PRETRAIN,
         Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
-        Step(
-            "evaluate",
-            "evaluations",
-            EVALUATE_VERSION,
-            {"model": "pretrain", "tokens": "tokenize", "baseline": "baseline"},
-            lambda recipe, made: {"seed": recipe.seed, **recipe.evaluate.model_dump(mode="json")},
-            _run_evaluate,
-        ),
+        _evaluate({"baseline": "baseline"}),
     )
 
 
@@ -256,7 +291,7 @@ def prefix_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Map
 
 
 def _id_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Mapping[str, Artifact]) -> str:
-    parents = [f"{k}={v}" for k, v in source_ids(files).items()] if not step.parents else []
+    parents = [f"{k}={v}" for k, v in source_ids(files).items()] if step.reads_sources else []
     parents += [f"{role}={made[name].id}" for role, name in step.parents.items()]
     return artifact_id(step.name, step.version, step.config(recipe, made), parents)
 
@@ -286,7 +321,8 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             step=step.name,
             version=step.version,
             config=config,
-            parents={role: walk.made[name].id for role, name in step.parents.items()} or source_ids(walk.files),
+            parents={role: walk.made[name].id for role, name in step.parents.items()}
+            | (source_ids(walk.files) if step.reads_sources else {}),
             shards=result.shards,
             facts=result.facts,
             cost={

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raytrain.config import Section, apply_overrides, parse_yaml, validate
 from raytrain.corpus.rules import rules_of
-from raytrain.corpus.section import CorpusSection, Source
+from raytrain.corpus.section import TOKEN_FORMATS, CorpusSection, Source
 from raytrain.corpus.stages.stage import read_stages
 from raytrain.errors import UserError
 from raytrain.evalsets import items
@@ -64,6 +64,20 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"two sources are called {', '.join(twice)}")
         return value
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Recipe:
+        given = [source.name for source in self.sources if source.format in TOKEN_FORMATS]
+        if given and len(given) < len(self.sources):
+            raise ValueError(f"sources: {given[0]} is tokens and others are text; make a run of each")
+        if given and self.tokenizer.file is None:
+            raise ValueError(f"tokenizer.file: name the tokenizer.json that made the tokens of {given[0]}")
+        return self
+
+    @property
+    def sources_are_tokens(self) -> bool:
+        """Whether the sources are token files: nothing is curated or encoded then."""
+        return self.sources[0].format in TOKEN_FORMATS
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: all but the name, places, prices, the sweep and how the work is carried out."""

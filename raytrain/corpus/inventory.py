@@ -19,7 +19,7 @@ from raytrain.errors import Unreachable, UserError
 from raytrain.store import Store
 from raytrain.store.uri import open_file, walk_files
 
-Format = Literal["jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf"]
+Format = Literal["jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf", "datatrove", "megatron", "nanogpt"]
 COMPRESSIONS = (".gz", ".zst")
 ENDINGS: dict[str, Format] = {
     ".jsonl": "jsonl",

@@ -22,6 +22,7 @@ ORIGINS: tuple[Origin, ...] = ("human", "machine", "unknown")
 Verification = Literal["verified", "unverified", "unknown"]
 VERIFICATIONS: tuple[Verification, ...] = ("verified", "unverified", "unknown")
 RULE_SETS = tuple(sorted(path.stem for path in Path(__file__).with_name("rules").glob("*.yaml")))
+TOKEN_FORMATS = ("datatrove", "megatron", "nanogpt")
 DEFAULT_RULES = ("gopher", "gopher-repetition", "c4", "fineweb")
 
 
@@ -30,8 +31,12 @@ class Source(Section):
 
     name: str = Field(description="a short name: lower-case letters, digits, . - _")
     uri: str = Field(min_length=1, description="a file, folder, glob pattern, or any fsspec URI (s3://bucket/folder)")
-    format: Literal["auto", "jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf"] = Field(
-        default="auto", description="auto goes by each file's ending and passes over what it does not know"
+    format: Literal[
+        "auto", "jsonl", "parquet", "txt", "html", "csv", "warc", "epub", "pdf", "datatrove", "megatron", "nanogpt"
+    ] = Field(
+        default="auto",
+        description="auto goes by each file's ending and passes over what it does not know; datatrove, megatron and "
+        "nanogpt are token files, which need tokenizer.file and take the place of all steps before the training",
     )
     text_field: str = Field(default="text", min_length=1, description="the field or column that holds the text")
     extractor: Literal["resiliparse", "trafilatura"] = Field(
@@ -47,7 +52,9 @@ class Source(Section):
         default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639 code; believed where the identification is unsure"
     )
     usd: float | None = Field(
-        default=None, ge=0, description="what it costs; `raytrain source try` gives it by novel token, nothing else asks"
+        default=None,
+        ge=0,
+        description="what it costs; `raytrain source try` gives it by novel token, nothing else asks",
     )
 
     @field_validator("name")

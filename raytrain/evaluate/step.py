@@ -60,7 +60,8 @@ def _evaluate(ctx: StepContext) -> dict[str, Any]:
     from raytrain.train.finish import load_model
 
     torch.set_num_threads(os.cpu_count() or 1)
-    artifact, baseline = ctx.parents["model"], ctx.parents["baseline"].facts
+    artifact = ctx.parents["model"]
+    baseline = ctx.parents["baseline"].facts if "baseline" in ctx.parents else {}  # tokens of others have no text
     model, tokenizer, end_id = load_model(artifact)
     tokens = Tokens(ctx.parents["tokens"])
     validation = artifact.facts["validation"]

@@ -94,7 +94,7 @@ def result_of(
         },
         "train_bytes": sum(r["facts"]["train_bytes"] for r in records),
         "tokenizer": tokenizer.facts,
-        "dtype": _dtype(tokenizer.facts["vocab_size"]).str,
+        "dtype": token_dtype(tokenizer.facts["vocab_size"]).str,
         "encoders": sorted({r["facts"]["encoder"] for r in records}),
     }
     total["train_tokens"] = sum(g["tokens"] for g in total["groups"])
@@ -127,7 +127,7 @@ def tokenize_shard(task: Task) -> Task:
     )
     for start, stop in _slices(kept["bytes"].to_numpy(), SLICE_BYTES):
         encoded = coder.encode(kept["text"].slice(start, stop - start))
-        shard.add(encoded, start, coder.end_id, _dtype(coder.vocab_size))
+        shard.add(encoded, start, coder.end_id, token_dtype(coder.vocab_size))
     return shard.commit(writer, task["shard"], coder.name)
 
 
@@ -235,7 +235,7 @@ def _where(column: Any, value: str) -> np.ndarray:
     return found
 
 
-def _dtype(vocab_size: int) -> np.dtype[Any]:
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class Encoded:
 
     ids: np.ndarray
     starts: np.ndarray
+
+    def each(self) -> Iterator[np.ndarray]:
+        """The documents one by one."""
+        for start, stop in pairwise(self.starts.tolist()):
+            yield self.ids[start:stop]
 
     def packed(self, rows: np.ndarray, end_id: int, dtype: np.dtype[Any]) -> np.ndarray:
         """The documents of these rows one behind the other, each with `end_id` behind it."""
