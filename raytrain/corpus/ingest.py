@@ -8,7 +8,7 @@ a record becomes depends on the files and the configuration alone; no record van
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,8 @@ COUNTED = ("files", "raw_bytes", "read_bytes", "documents", "bytes", "repaired")
 # What a source gives where a record says nothing itself, and what it may say where that is a choice.
 GIVEN = ("domain", "licence", "origin", "verification", "language")
 CHOICES = {"origin": ORIGINS, "verification": VERIFICATIONS}
-RECORDS_AT_ONCE = 8192  # single records gathered for one pass of the kernels
+RECORDS_AT_ONCE = 8192  # that are gathered from many files for one pass of the kernels
+ROW_GROUP_BYTES = 16 << 20  # of text: what a shard's writer holds beside what is compressed already
 NULLABLE = ("date", "url", "id", "declared_language")
 
 
@@ -126,10 +127,12 @@ class _Parts:
             taken, documents = documents.slice(0, rows), documents.slice(rows)
             self.rows += taken.num_rows
             self.bytes += int(sizes[taken.num_rows - 1])
-            self.documents.add(taken)
+            self.held.append(taken)
             self.index.append(taken.drop_columns(["text"]))
             if self.bytes >= self.target:
                 self._put()
+            elif self.bytes - self.written >= ROW_GROUP_BYTES:
+                self._write()
 
     def finish(self) -> list[dict[str, Any]]:
         """The parts, of which there is at least one."""
@@ -138,13 +141,22 @@ class _Parts:
         return self.parts
 
     def _begin(self) -> None:
-        self.rows = self.bytes = 0
+        self.rows = self.bytes = self.written = 0
         self.documents = TableBytes(documents_schema())
+        self.held: list[Any] = []
         self.index: list[Any] = [documents_schema().empty_table().drop_columns(["text"])]
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        if self.held:
+            self.documents.add(pa.concat_tables(self.held))
+        self.held, self.written = [], self.bytes
 
     def _put(self) -> None:
         import pyarrow as pa
 
+        self._write()
         names = {name: name.replace(".", f"-{len(self.parts):03d}.") for name in (DOCUMENTS, INDEX)}
         data = {DOCUMENTS: self.documents.finish(), INDEX: table_bytes(pa.concat_tables(self.index))}
         for name, unique in names.items():
@@ -185,14 +197,11 @@ class _Unit:
 
     def documents(self) -> Iterator[Any]:
         """Tables of documents_schema in the order of the files."""
-        for records, files in self._records():
+        for records, files in gathered(self._found()):
             yield self._documents(records, files)
 
-    def _records(self) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-        """What the readers found in columns, and the number of each record's file; single records are gathered."""
-        held: list[Raw] = []
-        of: list[int] = []
-        size = 0
+    def _found(self) -> Iterator[tuple[int, Raw | Records]]:
+        """What the readers found that can be read, beside the number of its file."""
         for number, file in enumerate(self.files):
             with _open(file) as handle:
                 source, limit = self.sources[file["source"]], self.config["max_document_bytes"]
@@ -200,18 +209,8 @@ class _Unit:
                 for found in read(handle, file["path"], *asked):
                     if isinstance(found, Broken):
                         self._set_aside(number, found)
-                        continue
-                    if isinstance(found, Raw):
-                        held.append(found)
-                        of.append(number)
-                        size += len(found.text)
-                    if held and (isinstance(found, Records) or size >= BLOCK or len(held) == RECORDS_AT_ONCE):
-                        yield records_of(held).table, np.array(of)
-                        held, of, size = [], [], 0
-                    if isinstance(found, Records):
-                        yield found.table, np.full(found.table.num_rows, number)
-        if held:
-            yield records_of(held).table, np.array(of)
+                    else:
+                        yield number, found
 
     def _documents(self, records: Any, files: NDArray[np.int64]) -> Any:
         """Records as documents: too long and empty ones set aside, every other in normal form with its identity."""
@@ -284,6 +283,39 @@ class _Unit:
                 "count": broken.count,
             }
             self.listed.append((int(number), entry))
+
+
+def gathered(found: Iterable[tuple[int, Raw | Records]]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Records of neighbouring files in columns, and the number of each one's file: as many as pay for a pass."""
+    held: list[tuple[Any, NDArray[np.int64]]] = []
+    raws: list[Raw] = []
+    of: list[int] = []
+    rows = size = 0
+    for number, some in found:
+        if isinstance(some, Raw):
+            raws.append(some)
+            of.append(number)
+            rows, size = rows + 1, size + len(some.text)
+        else:
+            held += [*_in_columns(raws, of), (some.table, np.full(some.table.num_rows, number))]
+            raws, of = [], []
+            rows, size = rows + some.table.num_rows, size + some.table["text"].nbytes
+        if size >= BLOCK or rows >= RECORDS_AT_ONCE:
+            yield _joined([*held, *_in_columns(raws, of)])
+            held, raws, of, rows, size = [], [], [], 0, 0
+    if rows:
+        yield _joined([*held, *_in_columns(raws, of)])
+
+
+def _in_columns(raws: list[Raw], of: list[int]) -> list[tuple[Any, NDArray[np.int64]]]:
+    return [(records_of(raws).table, np.array(of))] if raws else []
+
+
+def _joined(held: list[tuple[Any, NDArray[np.int64]]]) -> tuple[Any, NDArray[np.int64]]:
+    import pyarrow as pa
+
+    tables, files = zip(*held, strict=True)
+    return pa.concat_tables(tables, promote_options="default"), np.concatenate(files)
 
 
 def _by_file(files: Sequence[dict[str, Any]], sources: Mapping[str, Any]) -> dict[str, Any]:

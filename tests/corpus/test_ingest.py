@@ -123,6 +123,36 @@ def test_every_bad_record_is_set_aside_with_its_place_and_the_run_ends_well(tmp_
     assert walking.said[-1].startswith("set aside: 1 bad_json, 3 broken_stream")
 
 
+def test_records_of_many_small_files_keep_their_order_and_their_own(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for i in range(12):
+        write_jsonl(
+            raw / f"{i:02d}.jsonl", [{"text": f"line {i}", "url": f"u{i}"}, {"text": f"next {i}", "origin": "human"}]
+        )
+        (raw / f"{i:02d}.txt").write_text(f"whole file {i}")
+    other = source(tmp_path / "raw" / "03.txt", "other", domain="law", language="de")
+    documents = walk(tmp_path, source(raw, licence="MIT"), other).ingest()
+    held = rows(documents, DOCUMENTS)
+    expected = [text for i in range(12) for text in (f"line {i}", f"next {i}", f"whole file {i}")]
+    assert [row["text"] for row in held] == [*expected, "whole file 3"]
+    assert [row["record_id"] for row in held[3:6]] == ["s/01.jsonl/0", "s/01.jsonl/1", "s/01.txt/0"]
+    assert [row["url"] for row in held[3:6]] == ["u1", None, None]
+    assert [row["origin"] for row in held[3:6]] == ["unknown", "human", "unknown"]
+    last = {name: held[-1][name] for name in ("source", "domain", "licence", "declared_language")}
+    assert last == {"source": "other", "domain": "law", "licence": "unknown", "declared_language": "de"}
+    counts = documents.facts["sources"]
+    assert (counts["s"]["documents"], counts["other"]["documents"]) == (36, 1)
+    assert counts["other"]["bytes"] == len("whole file 3")
+
+
+def test_a_record_says_itself_whether_it_was_verified(tmp_path: Path) -> None:
+    said = ["verified", "unverified", "unknown", "surely", None, 5]
+    write_jsonl(tmp_path / "raw" / "a.jsonl", [{"text": f"{i}", "verification": v} for i, v in enumerate(said)])
+    documents = walk(tmp_path, source(tmp_path / "raw", verification="verified")).ingest()
+    found = [row["verification"] for row in rows(documents, DOCUMENTS)]
+    assert found == ["verified", "unverified", "unknown", "verified", "verified", "verified"]
+
+
 def test_the_list_of_bad_records_is_capped_and_the_count_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,16 +57,25 @@ JSONL = [
 ]
 
 
+@pytest.fixture(params=["in columns", "line by line"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways through a jsonl file, however little it holds."""
+    monkeypatch.setattr("raytrain.corpus.readers.FEW_BYTES", 0 if request.param == "in columns" else 1 << 20)
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(("line", "expected"), JSONL)
 def test_a_jsonl_line_becomes_a_text_or_a_reason(line: bytes, expected: str) -> None:
     assert reasons(found(line, "a.jsonl", "jsonl")) == [(0, expected)]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_bad_line_costs_no_other_and_keeps_the_count() -> None:
     data = b"\n".join(line for line, _ in JSONL)
     assert reasons(found(data, "a.jsonl", "jsonl")) == [(i, expected) for i, (_, expected) in enumerate(JSONL)]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_blank_lines_and_byte_order_marks_are_no_records() -> None:
     data = b'\xef\xbb\xbf{"text": "a"}\r\n\r\n \n{"text": "b"}\n'
     assert reasons(found(data, "a.jsonl", "jsonl")) == [(0, "a"), (3, "b")]
@@ -77,6 +86,7 @@ def test_a_line_longer_than_any_document_is_oversize() -> None:
     assert reasons(found(data, "a.jsonl", "jsonl")) == [(0, "oversize"), (1, "b")]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_texts_field_may_be_one_of_the_fields_of_a_record() -> None:
     raw = found(b'{"url": "http://x", "id": 1}\n', "a.jsonl", "jsonl", text_field="url")[0]
     assert raw == Raw(0, "http://x", {"id": "1", "url": "http://x"})
@@ -95,6 +105,7 @@ def test_columns_hold_what_python_reads_line_by_line(monkeypatch: pytest.MonkeyP
     records = [{"text": f'{i} \u2028 "\\ 😀', name: value} for i, (name, value) in enumerate(fields.items())]
     written = [json.dumps(r, ensure_ascii=ascii_only) for r in records for ascii_only in (True, False)]
     data = b"\n".join([*(line.encode() for line in written), *(line for line, _ in JSONL)])
+    monkeypatch.setattr("raytrain.corpus.readers.FEW_BYTES", 0)
     monkeypatch.setattr("raytrain.corpus.readers.LINES_AT_ONCE", 7)
     quick = found(data, "a.jsonl", "jsonl")
     assert quick == [_json_record(i, line, "text") for i, line in enumerate(data.split(b"\n"))]
@@ -123,6 +134,7 @@ def test_records_before_a_break_are_kept() -> None:
     assert all(isinstance(r, Raw) for r in records[:-1])
 
 
+@pytest.mark.usefixtures("either_way")
 def test_fields_of_a_record_come_along_as_text() -> None:
     record = {"text": "a", "id": 7, "url": "http://x", "date": None, "licence": ["no"], "origin": "human", "other": "x"}
     raw = found(json.dumps(record).encode(), "a.jsonl", "jsonl")[0]
