@@ -34,7 +34,7 @@ written into a recipe: `${env:NAME}` names an environment variable.
 
 A run's name means one configuration for good. Of the keys below, `name`, `store`, `engine`, the sections `sweep`,
 `cost` and `observe`, OPERATIONAL
-and the `uri` of a source do not count: change them as you like between one attempt and the next.
+and the `uri` and `usd` of a source do not count: change them as you like between one attempt and the next.
 All others are part of the run's identity, and so is the content of the files that they name.
 
 This page is made from the code by `python docs/generate.py`.
@@ -60,6 +60,12 @@ def _section(title: str, path: str, model: type[BaseModel]) -> list[str]:
             rows.append(f"| `{full}` | {_type(field)} | {_default(field, model)} | {_cell(field.description or '')} |")
         elif isinstance(field.annotation, type):
             below += _section(f"`{full}`", f"{full}.", inner)
+        elif get_origin(field.annotation) in (Union, UnionType):
+            rows.append(f"| `{full}` | section | {_default(field, model)} | {_cell(field.description or 'see below')} |")
+            below += _section(f"`{full}`", f"{full}.", inner)
+        elif get_origin(field.annotation) is dict:
+            rows.append(f"| `{full}` | map | {_default(field, model)} | {_cell(field.description or 'see below')} |")
+            below += _section(f"`{full}`, an entry of the map", f"{full}.NAME.", inner)
         else:
             rows.append(f"| `{full}` | list | {_default(field, model)} | {_cell(field.description or 'see below')} |")
             below += _section(f"`{full}`, an entry of the list", f"{full}.N.", inner)
