@@ -127,7 +127,7 @@ def before(data, i):  # type: ignore[no-untyped-def]
 def count_characters(data, start, end):  # type: ignore[no-untyped-def]
     """Code points of valid UTF-8: bytes that do not continue a character."""
     n = 0
-    for i in range(start, end):
+    for i in range(np.uint64(start), np.uint64(end)):
         n += (data[i] & 0xC0) != 0x80
     return n
 
@@ -136,17 +136,17 @@ def count_characters(data, start, end):  # type: ignore[no-untyped-def]
 def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
     """A 64-bit hash of bytes, eight at a time; never zero, which stands for nothing in the tables."""
     state = np.uint64(1469598103934665603) ^ np.uint64(end - start)
-    i = start
-    while end - i >= 8:
+    i, stop = np.uint64(start), np.uint64(end)  # unsigned: numba need not ask whether an index counts from the end
+    while stop - i >= 8:
         value = np.uint64(0)
-        for k in range(8):
-            value |= np.uint64(data[i + k]) << np.uint64(8 * k)
+        for k in range(np.uint64(8)):
+            value |= np.uint64(data[i + k]) << (np.uint64(8) * k)
         state = mix(state, value)
-        i += 8
+        i += np.uint64(8)
     value = np.uint64(0)
-    while i < end:
+    while i < stop:
         value = value << np.uint64(8) | np.uint64(data[i])
-        i += 1
+        i += np.uint64(1)
     state = mix(mix(state, value), np.uint64(0))
     return state if state != 0 else np.uint64(1)
 

@@ -164,9 +164,9 @@ def _find_stops(data, start, end, stop_bytes, stops):  # type: ignore[no-untyped
     """Fills the bytes, counted from `start`, at which something happens; last the end. Without a branch: half the
     time of a walk is spent on guessing wrong how long the next run of letters is."""
     m = 0
-    for k in range(end - start):
-        stops[m] = k
-        m += stop_bytes[data[start + k]]
+    for k in range(np.uint64(end - start)):
+        stops[np.uint64(m)] = k
+        m += stop_bytes[data[np.uint64(start) + k]]
     stops[m] = end - start
 
 
@@ -176,98 +176,114 @@ def _walk_line(data, start, at, end, tables, stops, line, row):  # type: ignore[
     kinds, phrases = tables[0], tables[3]
     j = line[_STOP]
     line[:] = 0
-    line[_FIRST] = -1
+    first, last, words, blanks = -1, -1, 0, 0
     word_at, address = -1, False  # where the word begins that we are in, and whether it is a link
     points, state, firm = 0, 0, False  # state: 1 in a sentence's end marks, 2 in closing marks behind, 3 in 。！？
+    sentences, ended, unfinished = 0, 0, False
     while True:
-        i = start + stops[j]
+        i = start + stops[np.uint64(j)]
         if i > at:  # a run of letters and digits, and of marks that mean nothing here
             if word_at < 0:
                 word_at = at
-                line[_WORDS] += 1
-                if line[_FIRST] < 0:
-                    line[_FIRST] = at
-            line[_LAST] = i
-            points, state = 0, 0
-            line[_OPEN] = 1
+                words += 1
+            last, points, state, unfinished = i, 0, 0, True
         if i >= end:
             break
-        c, width = decode(data, i)
+        c, width = np.int64(data[np.uint64(i)]), 1
+        if c >= 0x80:
+            c, width = decode(data, i)
         kind = np.int64(kinds[c])
         j += 1
         at = i + width
         if kind & SPACE:
             if word_at >= 0:
-                line[_OVERLONG] |= _is_overlong(data, word_at, i)
-                if address:
-                    row[_URLS] += count_characters(data, word_at, i)
+                if first < 0:
+                    first = word_at
+                if address or i - word_at > LONGEST_WORD:
+                    _note_word(data, word_at, i, address, line, row)
                 word_at, address = -1, False
             if state == 1 or state == 2:
-                _end_sentence(firm, line, row)
+                sentences += 1
+                ended += firm
+                unfinished &= not firm
             if c == 10:
                 break
-            line[_BLANKS_IN] += 1
+            blanks += 1
             points, state = 0, 0
             continue
         if word_at < 0:
             word_at = i
-            line[_WORDS] += 1
-            if line[_FIRST] < 0:
-                line[_FIRST] = i
-        line[_LAST] = at
+            words += 1
+        last = at
         if kind & (LETTER | NUMBER):
             if c >= 0x80:
                 line[_ALNUM_IN] += 1
                 line[_DIGITS_IN] += kind & NUMBER != 0
                 line[_CAPITALS_IN] += kind & UPPER != 0
-            elif i > start:
-                _note_phrase(data, i, end, phrases, line, row)
-        elif c < 0x80:
-            address |= _mark(data, c, i, word_at, end, line, row)
-        points = points + 1 if c == 46 else 0
-        if points == 3 or c == 0x2026:
-            row[_ELLIPSES] += 1
+            elif i > start and (data[i - 1] | 32 == 105 or data[i - 1] | 32 == 111 or data[i - 1] | 32 == 97):
+                _note_phrase(data, i, word_at if first < 0 else first, end, phrases, line, row)
+            points, state, unfinished = 0, 0, True
+            continue
+        if c == 35:
+            row[_HASHES] += 1
+        elif c == 123:
+            row[_CURLY] += 1
+            line[_CURLIES] += 1
+        elif c == 40 or c == 41:
+            row[_BRACKETS] += 1
+        elif c == 47:  # ://
+            address |= i > word_at and data[i - 1] == 58 and i + 1 < end and data[i + 1] == 47
+        elif c == 46 and i - word_at == 3:  # www.
+            address |= data[i - 1] == 119 and data[i - 2] == 119 and data[i - 3] == 119
+        points = points % 3 + 1 if c == 46 else 0
+        row[_ELLIPSES] += points == 3 or c == 0x2026
         if kind & SENTENCE_ALONE:
             if state != 3:
-                _end_sentence(True, line, row)
+                sentences += 1
+                ended += 1
+                unfinished = False
             state = 3
             continue
         if kind & SENTENCE:
-            firm = _is_firm(data, c, i, points, word_at, kinds)
+            firm = _is_firm(data, c, i, word_at, kinds)
             state = 1
         else:
             state = 2 if (state == 1 or state == 2) and kind & CLOSES else 0
-        points = 0 if points == 3 else points
-        line[_OPEN] = 1
+        unfinished = True
     if i >= end:
-        if word_at >= 0:
-            line[_OVERLONG] |= _is_overlong(data, word_at, i)
-            if address:
-                row[_URLS] += count_characters(data, word_at, i)
-        if state == 1 or state == 2:
-            _end_sentence(firm, line, row)
         at = end
+        if word_at >= 0:
+            if first < 0:
+                first = word_at
+            _note_word(data, word_at, i, address, line, row)
+        if state == 1 or state == 2:
+            sentences += 1
+            ended += firm
+            unfinished &= not firm
     else:
         row[_NEWLINES] += 1
-        line[_BLANKS_IN] += 1
-    line[_STOP] = j
+        blanks += 1
+    row[_SENTENCES] += sentences
+    line[_FIRST], line[_LAST], line[_WORDS], line[_BLANKS_IN] = first, last, words, blanks
+    line[_ENDED], line[_OPEN], line[_STOP] = ended, unfinished, j
     return at
 
 
 @njit(**CACHED)
-def _end_sentence(firm, line, row):  # type: ignore[no-untyped-def]
-    row[_SENTENCES] += 1
-    if firm:
-        line[_ENDED] += 1
-        line[_OPEN] = 0
+def _note_word(data, start, end, address, line, row):  # type: ignore[no-untyped-def]
+    """Notes of a word between blanks whether it is too long, and the length of an address."""
+    if end - start > LONGEST_WORD:
+        line[_OVERLONG] |= count_characters(data, start, end) > LONGEST_WORD
+    if address:
+        row[_URLS] += count_characters(data, start, end)
 
 
 @njit(**CACHED)
-def _is_firm(data, c, i, points, word_at, kinds):  # type: ignore[no-untyped-def]
+def _is_firm(data, c, i, word_at, kinds):  # type: ignore[no-untyped-def]
     """Whether an end mark ends a sentence in C4's count too: no ellipsis, initial or abbreviation such as e.g."""
     if c != 46:
         return c != 0x2026
-    if points > 1 or i == word_at:
+    if i == word_at or data[i - 1] == 46:
         return False
     letter = before(data, i)
     c, _ = decode(data, letter)
@@ -275,29 +291,9 @@ def _is_firm(data, c, i, points, word_at, kinds):  # type: ignore[no-untyped-def
 
 
 @njit(**CACHED)
-def _mark(data, c, i, word_at, end, line, row):  # type: ignore[no-untyped-def]
-    """Counts an ASCII mark; returns whether it shows that its word is an address."""
-    if c == 35:
-        row[_HASHES] += 1
-    elif c == 123:
-        row[_CURLY] += 1
-        line[_CURLIES] += 1
-    elif c == 40 or c == 41:
-        row[_BRACKETS] += 1
-    elif c == 47:
-        return i > word_at and data[i - 1] == 58 and i + 1 < end and data[i + 1] == 47
-    elif c == 46 and i - word_at == 3:
-        return data[word_at] == 119 and data[word_at + 1] == 119 and data[word_at + 2] == 119
-    return False
-
-
-@njit(**CACHED)
-def _note_phrase(data, i, end, phrases, line, row):  # type: ignore[no-untyped-def]
+def _note_phrase(data, i, first, end, phrases, line, row):  # type: ignore[no-untyped-def]
     """Notes the phrase that the letter at byte i gives away, if it stands there."""
-    earlier = data[i - 1] | 32
-    if earlier != 97 and earlier != 105 and earlier != 111:  # one of _BEFORE
-        return
-    found = _phrase_at(data, i, line[_FIRST], end, phrases)
+    found = _phrase_at(data, i, first, end, phrases)
     if found == 0:
         row[_LOREM] = 1
     elif found == 1:
@@ -313,7 +309,8 @@ def _count_kinds(data, begin, end, counters, line, row):  # type: ignore[no-unty
     i = begin
     while i < end:
         packed = np.uint64(0)
-        for k in range(i, min(end, i + _BLOCK)):
+        # Unsigned, so that numba does not ask at every byte whether it counts from the end.
+        for k in range(np.uint64(i), np.uint64(min(end, i + _BLOCK))):
             packed += counters[data[k]]
         i += _BLOCK
         letters += np.int64(packed & np.uint64(_FIELD))
@@ -353,11 +350,6 @@ def _table_size(data, start, end, most):  # type: ignore[no-untyped-def]
     while size < 4 * lines:
         size *= 2
     return min(size, most)
-
-
-@njit(**CACHED)
-def _is_overlong(data, start, end):  # type: ignore[no-untyped-def]
-    return end - start > LONGEST_WORD and count_characters(data, start, end) > LONGEST_WORD
 
 
 @njit(**CACHED)

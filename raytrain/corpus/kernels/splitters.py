@@ -40,7 +40,7 @@ def split(data, start, end, splitter, classes, starts, ends):  # type: ignore[no
         begin = i
         width = 1
         while i < end:
-            c = np.int64(data[i])
+            c = np.int64(data[np.uint64(i)])  # unsigned: numba need not ask whether it counts from the end
             width = 1
             if c >= 0x80:
                 c, width = decode(data, i)

@@ -103,17 +103,13 @@ def _word_columns(data, start, n, starts, ends, kinds, hashes, reach, row):  # t
     for k in range(n):
         a, b = start + starts[k], start + ends[k]
         hashes[k] = hash_bytes(data, a, b)
-        length, kind = 0, 0
-        i = a
-        while i < b:
-            c = np.int64(data[i])
-            if c < 0x80:
-                i += 1
-            else:
-                c, width = decode(data, i)
-                i += width
-            kind |= kinds[c]
-            length += 1
+        length, kind, every = 0, 0, np.uint8(0)
+        for i in range(np.uint64(a), np.uint64(b)):
+            kind |= kinds[data[i]]
+            every |= data[i]
+        length = b - a
+        if every >= 0x80:
+            length, kind = _describe(data, a, b, kinds)
         reach[k + 1] = reach[k] + length
         longest = max(longest, length)
         alpha += kind & LETTER != 0
@@ -125,6 +121,18 @@ def _word_columns(data, start, n, starts, ends, kinds, hashes, reach, row):  # t
     row[_MEAN] = characters / max(real, 1)
     row[_LONGEST] = longest
     row[_ALPHA] = alpha
+
+
+@njit(**CACHED)
+def _describe(data, a, b, kinds):  # type: ignore[no-untyped-def]
+    """The characters of a word that is not all ASCII, and their classes."""
+    length, kind = 0, 0
+    while a < b:
+        c, width = decode(data, a)
+        kind |= kinds[c]
+        length += 1
+        a += width
+    return length, kind
 
 
 @njit(**CACHED)
@@ -159,10 +167,10 @@ def _gram_columns(n, hashes, reach, grams, places, here, seen, counts, row):  # 
         counts[:size] = 0
         mask = np.uint64(size - 1)
         for j in range(many):
-            k = here[j]
-            grams[k] = mix(grams[k], hashes[k + g - 1])
+            k = np.uint64(here[j])
+            grams[k] = mix(grams[k], hashes[k + np.uint64(g - 1)])
             places[j] = _place(seen, mask, grams[k])
-            counts[places[j]] += 1
+            counts[np.uint64(places[j])] += 1
         if g <= 4:
             row[_TOP + g - 2] = _top_gram(n, g, many, here, places, counts, reach)
         else:
