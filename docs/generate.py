@@ -61,7 +61,9 @@ def _section(title: str, path: str, model: type[BaseModel]) -> list[str]:
         elif isinstance(field.annotation, type):
             below += _section(f"`{full}`", f"{full}.", inner)
         elif get_origin(field.annotation) in (Union, UnionType):
-            rows.append(f"| `{full}` | section | {_default(field, model)} | {_cell(field.description or 'see below')} |")
+            rows.append(
+                f"| `{full}` | section | {_default(field, model)} | {_cell(field.description or 'see below')} |"
+            )
             below += _section(f"`{full}`", f"{full}.", inner)
         elif get_origin(field.annotation) is dict:
             rows.append(f"| `{full}` | map | {_default(field, model)} | {_cell(field.description or 'see below')} |")
