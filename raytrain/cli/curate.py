@@ -92,7 +92,10 @@ def changed_corpus(corpus: CorpusSection, changes: Sequence[str]) -> CorpusSecti
         if name.split(".")[0] in type(corpus).model_fields:
             document = apply_overrides(document, [change])
         else:
-            document["overrides"][name] = yaml.safe_load(value)
+            threshold = yaml.safe_load(value)
+            if not (threshold is None or isinstance(threshold, (int, float))):
+                raise UserError(f"--what-if {change!r}: {value!r} is no number; null drops the rule")
+            document["overrides"][name] = {"threshold": threshold, "reason": "what if"}
     return validate(type(corpus), document, "--what-if")
 
 
@@ -104,7 +107,7 @@ def _print(found: Mapping[str, Any]) -> None:
     print("rejected by")
     for key in dict.fromkeys([*before["reasons"], *after["reasons"]]):
         old, new = (held["reasons"].get(key, {"documents": 0, "bytes": 0}) for held in (before, after))
-        if old != new:
+        if any(old[name] != new[name] for name in ("documents", "bytes")):
             print(_row(f"  {key}", old, new))
     print("kept by source")
     for source in after["groups"]["source"]:
@@ -118,5 +121,5 @@ def _print(found: Mapping[str, Any]) -> None:
 
 def _row(name: str, old: Mapping[str, int], new: Mapping[str, int]) -> str:
     documents = f"{old['documents']:,} -> {new['documents']:,}"
-    size = f"{old['bytes'] / 1e6:.2f} -> {new['bytes'] / 1e6:.2f}"
+    size = f"{old['bytes'] / 1e6:.4g} -> {new['bytes'] / 1e6:.4g}"
     return f"{name:<34}{documents:>24}{size:>24}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -113,7 +114,7 @@ def _print_record(record: dict[str, Any]) -> None:
     print(f"  row {record['row']} of shard {record['shard']} of {record['documents']}, {record['bytes']} bytes")
     for stage, numbers in record["numbers"].items():
         values = (f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in numbers.items())
-        print(f"  {stage}: {', '.join(values)}")
+        print(textwrap.fill(f"{stage}: {', '.join(values)}", 118, initial_indent="  ", subsequent_indent="    "))
     for corpus in record["corpora"]:
         _print_corpus(corpus)
 
@@ -146,11 +147,11 @@ def _steps(steps: list[int]) -> str:
 
 
 def _print_touched(found: dict[str, Any]) -> None:
-    print(f"{found['records']} records will not be in any corpus made from now on")
+    print(f"{found['records']} record(s) will not be in any corpus made from now on")
     for kind in ("corpora", "tokens"):
         for prefix, held in found[kind].items():
-            many = f"{held['tokens']} tokens" if "tokens" in held else f"{held['records']} records"
-            shards = f" in shards {', '.join(map(str, held['shards']))}" if "shards" in held else ""
+            many = f"{held['tokens']} tokens" if "tokens" in held else f"{held['records']} of them"
+            shards = f" in shard {', '.join(map(str, held['shards']))}" if "shards" in held else ""
             runs = f" (runs {', '.join(held['runs'])})" if held["runs"] else ""
             print(f"{prefix} holds {many}{shards}{runs}")
     for prefix in found["models"]:

@@ -17,7 +17,7 @@ from raytrain.corpus.coded import Coded, id_numbers
 from raytrain.corpus.ingest import DOCUMENTS, INDEX
 from raytrain.corpus.rules import Rule
 from raytrain.corpus.select import VERDICTS
-from raytrain.corpus.verdict import label
+from raytrain.corpus.verdict import FORGOTTEN, label
 from raytrain.errors import UserError
 from raytrain.store import Artifact, open_artifact
 
@@ -191,12 +191,13 @@ def _pairs(a: NDArray[np.int64], b: NDArray[np.int64]) -> list[tuple[tuple[int, 
 
 
 def _shown(rows: list[dict[str, Any]], left: Artifact, right: Artifact) -> list[dict[str, Any]]:
-    """The samples with how their texts begin."""
+    """The samples with how their texts begin; what is forgotten is named and not shown."""
     found = []
     for row in rows:
         documents = left if row["doc_id"] else right
         text = shard_table(documents.store, documents.shards[row["shard"]], DOCUMENTS, ["text"]).column("text")
         names = ("record_id", "source", "bytes", "why_a", "why_b")
-        start = text[row["at"]].as_py()[:START_CHARACTERS]
+        forgotten = FORGOTTEN in (row["why_a"], row["why_b"])
+        start = "" if forgotten else text[row["at"]].as_py()[:START_CHARACTERS]
         found.append({**{name: row[name] for name in names}, "text": start})
     return found

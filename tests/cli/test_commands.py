@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +34,7 @@ def valid(name: str, value: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_command_has_a_schema_and_each_is_a_valid_one() -> None:
     run = {"run", "ls", "show", "data-at", "generate", "export", "report", "doctor"}
-    assert set(SCHEMAS) == run | {"plan", "status", "sweep"}
+    assert set(SCHEMAS) == run | {"plan", "status", "sweep", "what-if", "diff", "trace", "forget"}
     for schema in SCHEMAS.values():
         jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -202,6 +204,99 @@ def test_data_at_prints_and_refuses_steps_that_are_not_there(call: Call, finishe
     for step in (0, -1, STEPS + 1):
         line = call(*at, step).at_once
         assert f"--step {step}" in line and str(STEPS) in line
+
+
+def test_a_document_is_traced_from_its_file_to_the_steps_that_saw_it(call: Call, finished: Finished) -> None:
+    store = Store(str(finished.store))
+    seen: dict[str, set[int]] = {}
+    for step in range(1, STEPS + 1):
+        for sequence in data_at(store, "tiny", step)["sequences"]:
+            for document in sequence["documents"]:
+                seen.setdefault(document["record_id"], set()).add(step)
+    for record_id in (max(seen, key=lambda name: len(seen[name])), min(seen)):
+        found = valid("trace", call("data", "trace", record_id, "--store", finished.store, "--json").json)
+        (record,) = found["records"]
+        (corpus,) = record["corpora"]
+        (tokens,) = corpus["tokens"]
+        assert corpus["keep"] and corpus["failed"] == [] and corpus["runs"] == ["tiny"]
+        assert tokens["steps"] == {"tiny": sorted(seen[record_id])}
+        assert record["numbers"]["text"]["characters"] > 0
+    text = call("data", "trace", record_id, "--store", finished.store).out
+    assert f"{record_id}  (doc_id {record['doc_id']})" in text
+    assert "kept for train" in text and "run tiny trained on them at step" in text
+
+
+def test_a_trace_tells_which_rules_a_document_fails_and_whom_it_duplicates(call: Call, finished: Finished) -> None:
+    from raytrain.observe.collect import artifacts_of
+    from raytrain.store.artifact import read_table
+
+    made = artifacts_of(Store(str(finished.store)), "tiny")
+    of = {}
+    for shard in range(len(made["select"].shards)):
+        verdicts = read_table(made["select"], shard, "verdicts.parquet").to_pylist()
+        names = read_table(made["ingest"], shard, "index.parquet", ["record_id"])["record_id"].to_pylist()
+        for name, verdict in zip(names, verdicts, strict=True):
+            for key in ("near duplicates", "gopher.min_words"):
+                if verdict[key]:
+                    of.setdefault(key, name)
+    found = {key: call("data", "trace", name, "--store", finished.store, "--json").json for key, name in of.items()}
+    short = valid("trace", found["gopher.min_words"])["records"][0]["corpora"][0]
+    failed = next(one for one in short["failed"] if one["rule"] == "gopher.min_words")
+    assert not short["keep"] and failed["value"] < failed["threshold"] == 50
+    near = valid("trace", found["near duplicates"])["records"][0]["corpora"][0]
+    assert near["duplicate_of"]["jaccard"] >= 0.8
+    assert near["duplicate_of"]["doc_id"] in {pair["doc_id"] for pair in near["compared"] if pair["accepted"]}
+    assert "no document" in call("data", "trace", "devil/nothing/1", "--store", finished.store).error
+
+
+# -- deciding ----------------------------------------------------------------------------------------------------
+
+
+def test_what_if_answers_without_a_change_to_the_store(call: Call, finished: Finished) -> None:
+    before = listing(finished.store)
+    asked = ("curate", finished.recipe, "--store", finished.store, "--what-if")
+    found = valid("what-if", call(*asked, "gopher.min_words=30", "--json").json)
+    assert found["added"]["documents"] > 0
+    assert found["removed"]["documents"] == 0
+    text = call(*asked, "gopher.min_words=30").out
+    assert re.search(r"gopher\.min_words +\d+ -> \d+", text)
+    assert call(*asked, "languages.allowed=[de]").out.rstrip().splitlines()[-1].startswith("removed: ")
+    assert "did you mean 'gopher.min_words'" in call(*asked, "gopher.min_wrds=30").at_once
+    assert "is no number" in call(*asked, "gopher.min_words=many").at_once
+    assert "changes the step dedup" in call(*asked, "dedup.jaccard=0.7").at_once
+    assert "raytrain corpus diff" in call(*asked, "dedup.ngram=7").at_once
+    assert listing(finished.store) == before
+
+
+def test_another_threshold_is_another_corpus_and_diff_tells_how(call: Call, finished: Finished, tmp_path: Path) -> None:
+    """And what is to be forgotten is in no corpus from then on, while the run that has it is named and stays."""
+    store = tmp_path / "store"
+    shutil.copytree(finished.store, store)
+    overrides = '--set=corpus.overrides={gopher.min_words: {threshold: 30, reason: "short entries"}}'
+    made = call("curate", finished.recipe, "--set", "name=looser", overrides, "--store", store, "--json").json
+    assert list(made["artifacts"])[-1] == "select"
+    found = valid("diff", call("corpus", "diff", "tiny", "looser", "--store", store, "--json").json)
+    assert found["settings"] == [{"name": "gopher.min_words", "a": "word_count >= 50", "b": "word_count >= 30"}]
+    assert found["added"]["by_reason"]["gopher.min_words"]["documents"] == found["added"]["documents"] > 0
+    assert (
+        "gopher.min_words: word_count >= 50 -> word_count >= 30"
+        in call("corpus", "diff", "tiny", made["artifacts"]["select"]["id"], "--store", store).out
+    )
+    assert "neither a run nor a corpus" in call("corpus", "diff", "tiny", "none", "--store", store).at_once
+
+    document = data_at(Store(str(store)), "tiny", 1)["sequences"][0]["documents"][0]
+    forget = ("data", "forget", document["record_id"], "--store", store, "--reason", "asked by its author")
+    touched = valid("forget", call(*forget, "--json").json)
+    assert touched["runs"] == ["looser", "tiny"]
+    assert [len(touched[kind]) for kind in ("corpora", "tokens", "models")] == [2, 1, 1]
+    assert call("data", "forgotten", "--store", store).out == f"{document['record_id']}  asked by its author\n"
+    again = call("run", finished.recipe, "--store", store)
+    assert "1 of its documents were to be forgotten" in again.error and "choose another name" in again.error
+    call("curate", finished.recipe, "--set", "name=without", "--store", store, "--json")
+    found = call("corpus", "diff", "tiny", "without", "--store", store, "--json").json
+    assert found["removed"]["by_reason"]["forgotten"]["documents"] == 1
+    assert {row["record_id"]: row["text"] for row in found["samples"]["removed"]}[document["record_id"]] == ""
+    assert "no document" in call(*forget[:2], "devil/nothing/1", *forget[3:]).at_once
 
 
 # -- taking out --------------------------------------------------------------------------------------------------
