@@ -183,7 +183,7 @@ def test_data_at_names_the_documents_whose_tokens_the_loader_gives(finished: Fin
             where[row["record_id"]] = (shard, row)
     for step in (1, STEPS // 2, STEPS):
         for sequence in data_at(store, "tiny", step)["sequences"]:
-            group = tokens.groups.index(sequence["domain"])
+            group = tokens.groups.index((sequence["domain"], sequence["bin"]))
             parts = []
             for document in sequence["documents"]:
                 shard, row = where[document["record_id"]]
