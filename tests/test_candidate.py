@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from typer.testing import CliRunner
 
 from raytrain import runs
 from raytrain.candidate import try_source
+from raytrain.cli.app import app
 from raytrain.cli.source import judgement
 from raytrain.corpus.section import Source
 from raytrain.errors import UserError
@@ -16,6 +20,7 @@ from raytrain.recipe import Recipe
 from tests.corpus import prose
 from tests.corpus.walk import SMALL_SPLIT, write_jsonl
 
+SCHEMA = json.loads((Path(__file__).parent.parent / "docs/schemas/source-try.json").read_text())
 CORPUS = {"target_shard_bytes": 20_000, "max_document_bytes": 50_000, "rules": ["gopher"], "split": SMALL_SPLIT}
 
 
@@ -95,6 +100,17 @@ def test_signatures_of_another_kind_are_named_and_not_mixed(folder: Path) -> Non
 def test_an_unknown_run_is_refused_before_anything_is_read(folder: Path) -> None:
     with pytest.raises(UserError, match="nobody"):
         try_source(recipe(folder), Source(name="x", uri="/nowhere"), against=["nobody"], say=silent)
+
+
+def test_the_command_takes_a_place_and_prints_one_object(folder: Path, judged: dict[str, Any]) -> None:
+    jsonschema.validate(judged, SCHEMA)
+    store = ["--store", str(folder / "store")]
+    done = CliRunner().invoke(app, ["source", "try", str(folder / "new.jsonl"), "--usd", "5", "--json", *store])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output.splitlines()[-1])
+    jsonschema.validate(found, SCHEMA)
+    assert found["source"] == "candidate" and found["usd"] == 5.0
+    assert found["known"] == judged["known"] and found["compared_with"] == ["first"]
 
 
 def test_the_table_says_it_in_lines(judged: dict[str, Any]) -> None:

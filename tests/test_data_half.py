@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from raytrain import pipeline, recipe, runs
+from raytrain.cli.app import app
 from raytrain.observe.supply import supply
 from raytrain.store import Artifact, Store
 from raytrain.store.artifact import read_table
@@ -123,3 +126,14 @@ def test_supply_counts_by_quarters_of_a_column(dropped: tuple[Store, str, dict[s
     }
     assert len(by_band) == 4
     assert np.array(list(by_band.values())) / tokens.sum() == pytest.approx([0.25] * 4, abs=0.05)
+
+
+def test_the_command_prints_a_table_or_one_object(dropped: tuple[Store, str, dict[str, Artifact]]) -> None:
+    store, run, _ = dropped
+    schema = json.loads((Path(__file__).parent.parent / "docs/schemas/data-supply.json").read_text())
+    for options in ([], ["--tokens", "1e6", "--quality", "difficulty.words"]):
+        arguments = ["data", "supply", run, "--store", store.uri, *options]
+        printed, told = CliRunner().invoke(app, arguments), CliRunner().invoke(app, [*arguments, "--json"])
+        assert printed.exit_code == told.exit_code == 0, printed.output + told.output
+        jsonschema.validate(json.loads(told.output), schema)
+        assert "repetition costs" in printed.output and "sea, bin 2" in printed.output
