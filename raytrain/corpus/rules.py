@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.config import parse_yaml
-from raytrain.corpus.kernels.splitters import SPLITTERS
+from raytrain.corpus.kernels.columns import SPLITTERS
 from raytrain.corpus.section import CorpusSection, Override
 from raytrain.corpus.stages import language, text
 from raytrain.corpus.stages.stage import Stage, read_stages

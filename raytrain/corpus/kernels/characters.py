@@ -3,8 +3,8 @@
 Classes come from Python's unicodedata, so that a word, a letter or a space is what str.split, isalpha and isspace
 say in every script; the few marks that end sentences and lines are listed with their source. Scripts written without
 spaces are told by the names of their characters. The invariant: `classes()[c]` depends on the code point and on
-UNICODE alone. Numba's cache looks only at the file of the function that it cached: who edits this one, touches the
-kernels as well.
+the version of Unicode alone. Numba's cache looks only at the file of the function that it cached: who edits this one,
+touches the kernels as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 CACHED = {"nogil": True, "cache": True}
-UNICODE = unicodedata.unidata_version  # part of the identity of whatever is counted by these classes
 
 SPACE, LETTER, NUMBER, UPPER, MARK = 1, 2, 4, 8, 16  # isspace, isalpha, isnumeric or isdigit, isupper, category M
 PUNCTUATION = 32  # categories P and S

@@ -8,6 +8,7 @@ without an empty line between them, joined by line ends. A ratio over nothing is
 
 from __future__ import annotations
 
+SPLITTERS = ("whitespace", "unicode", "datatrove")  # the first is the default
 SHORT_LINE = 30  # characters; FineWeb's short_line_length
 LONG_LINE = 200  # characters; mC4's paragraph
 FEW_WORDS = 3  # C4: lines with fewer words went

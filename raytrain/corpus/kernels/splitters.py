@@ -23,9 +23,9 @@ from raytrain.corpus.kernels.characters import (
     before,
     decode,
 )
+from raytrain.corpus.kernels.columns import SPLITTERS
 
-SPLITTERS = ("whitespace", "unicode", "datatrove")
-WHITESPACE, UNICODE, DATATROVE = range(3)
+WHITESPACE, UNICODE, DATATROVE = range(len(SPLITTERS))
 _WORD = LETTER | NUMBER | MARK
 
 
@@ -207,7 +207,7 @@ def _add_core(data, start, a, b, classes, starts, ends, n):  # type: ignore[no-u
     for i in range(a, b - 2):
         if data[i] == 64 or (data[i] == 58 and data[i + 1] == 47 and data[i + 2] == 47):
             return _add(starts, ends, n, a - start, b - start)
-    begin, i, left = a, a, 0
+    begin, i, left = a, a, np.int64(0)
     while i < b:
         c, width = decode(data, i)
         kind = np.int64(classes[c])
@@ -218,7 +218,7 @@ def _add_core(data, start, a, b, classes, starts, ends, n):  # type: ignore[no-u
                 n = _add(starts, ends, n, begin - start, i - start)
                 n = _add(starts, ends, n, i - start, i + cut - start)
                 i += cut
-                begin, left = i, 0
+                begin, left = i, np.int64(0)
                 continue
         left = kind
         i += width

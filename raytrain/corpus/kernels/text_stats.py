@@ -24,10 +24,11 @@ from raytrain.corpus.kernels.columns import (
     PER_LINE,
     PER_PARAGRAPH,
     PER_WORD,
+    SPLITTERS,
     STOP_WORDS,
 )
 from raytrain.corpus.kernels.lines import line_columns, line_tables
-from raytrain.corpus.kernels.splitters import SPLITTERS, split
+from raytrain.corpus.kernels.splitters import split
 
 SCRATCH = 70
 _GIVEN = -1  # instead of a splitter: the spans come from outside
@@ -167,9 +168,9 @@ def _gram_columns(n, hashes, reach, grams, places, here, seen, counts, row):  # 
         counts[:size] = 0
         mask = np.uint64(size - 1)
         for j in range(many):
-            k = np.uint64(here[j])
-            grams[k] = mix(grams[k], hashes[k + np.uint64(g - 1)])
-            places[j] = _place(seen, mask, grams[k])
+            at = np.uint64(here[j])  # unsigned, see hash_bytes
+            grams[at] = mix(grams[at], hashes[at + np.uint64(g - 1)])
+            places[j] = _place(seen, mask, grams[at])
             counts[np.uint64(places[j])] += 1
         if g <= 4:
             row[_TOP + g - 2] = _top_gram(n, g, many, here, places, counts, reach)

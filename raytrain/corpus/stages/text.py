@@ -6,12 +6,11 @@ threshold speaks of is settled by the rule set's splitter, never by chance.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from raytrain.corpus.kernels.characters import UNICODE
-from raytrain.corpus.kernels.columns import COLUMNS, COUNTS
-from raytrain.corpus.kernels.splitters import SPLITTERS
+from raytrain.corpus.kernels.columns import COLUMNS, COUNTS, SPLITTERS
 from raytrain.corpus.section import CorpusSection
 from raytrain.corpus.stages.stage import Stage
 
@@ -37,7 +36,8 @@ def stage_of(splitter: str) -> Stage:
     """The stage that counts by the words of one splitter: `text` is that of the default, the others carry its name."""
 
     def config_of(corpus: CorpusSection) -> dict[str, Any]:
-        return {"splitter": splitter, "unicode": UNICODE}
+        """The splitter, and the version of Unicode by whose letters and blanks it splits."""
+        return {"splitter": splitter, "unicode": unicodedata.unidata_version}
 
     name = "text" if splitter == SPLITTERS[0] else f"text_{splitter}"
     return Stage(name=name, version=2, columns_out=COLUMNS, columns=columns, config_of=config_of)
