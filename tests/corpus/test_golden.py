@@ -30,11 +30,11 @@ RECORDS = [
 ]
 GOLDEN = {
     "ingest": (3, "48ae9c352aa3dddd"),
-    "annotate-text": (2, "b5cd126d7f172c97"),
+    "annotate-text": (2, "f24bc5b45e283cdf"),
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (3, "41651371ebc23bfd"),
     "dedup": (2, "861e784c885df894"),
-    "select": (2, "a6cea41a64efef1d"),
+    "select": (2, "a446daa8981401d5"),
 }
 
 
