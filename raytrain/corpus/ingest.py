@@ -3,6 +3,9 @@
 A unit of work is a run of files (or one big file), read in order; it cuts its text into parts of about
 `target_shard_bytes`, and the parts of all units, in order, are the shards. The invariant: which row of which shard
 a record becomes depends on the files and the configuration alone; no record vanishes uncounted.
+
+A worker takes at most 2 x target_shard_bytes (a shard compressed, and once more to put it), 4 x the longest line that
+is read (6 x max_document_bytes and 1 MB) and 100 MB (row groups, blocks and what the kernels make of them).
 """
 
 from __future__ import annotations
