@@ -108,6 +108,7 @@ def corpus() -> dict[str, Any]:
         },
         "groups": groups,
         "histograms": histograms(),
+        "cuts": {"repeated span": {"documents": 12, "bytes": 40_112}},
         "quarantined": {"not UTF-8": 11, "torn record": 8, "empty": 4, "oversize": 1},
         "repaired": 17,
         "split": {

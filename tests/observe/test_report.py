@@ -284,8 +284,15 @@ def pair_texts(facts: dict[str, Any]) -> tuple[str, str]:
     return facts["gallery"][0]["a_text"], facts["gallery"][0]["b_text"]
 
 
+def test_a_text_that_ends_earlier_because_it_was_cut_is_no_difference() -> None:
+    row = {"a_text": "one two three four", "b_text": "one six three", "jaccard": 0.8}
+    html = render({"gallery": [row]})
+    assert re.findall("<mark>(.*?)</mark>", html) == ["two", "six"]
+
+
 def test_rules_that_remove_most_have_their_histograms_first(facts: dict[str, Any]) -> None:
     shown = Page(render({"corpus": facts["corpus"]})).shown
+    assert "repeated span1240.1 kB" in shown.replace("\u202f", " ")
     assert shown.index("terminal punctuation") < shown.index("word count") < shown.index("mean word length")
 
 

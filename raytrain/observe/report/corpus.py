@@ -45,7 +45,7 @@ def funnel(facts: Facts) -> str:
     kept = steps[-1][1] / steps[0][1] if steps[0][1] else 0
     key = charts.legend([("documents", "one", ""), ("bytes", "two", ""), ("lost in the step", "hatched", "")])
     drawn = panel("What is left after each step", key + picture, f"{percent(kept)} of documents kept")
-    return drawn + _exact(steps, tokens) + columns([_split(corpus), _quarantine(facts), _tokens(facts)])
+    return drawn + _exact(steps, tokens) + columns([_split(corpus), _quarantine(facts), _cuts(corpus), _tokens(facts)])
 
 
 def _tokens_left(facts: Facts) -> list[float]:
@@ -101,6 +101,15 @@ def _quarantine(facts: Facts) -> str:
     heads = ("reason", "records", "sources") if where else ("reason", "records")
     shown = table(heads, [row[: len(heads)] for row in rows], (1,)) or "<p>Every record could be read.</p>"
     return panel("Quarantine", shown + note, "records that could not be read") if found or note else ""
+
+
+def _cuts(corpus: Facts) -> str:
+    """Spans that were cut out of texts that stay."""
+    rows = [
+        (reason, count(mapping(held).get("documents")), size(mapping(held).get("bytes")))
+        for reason, held in mapping(corpus.get("cuts")).items()
+    ]
+    return panel("Cut away", table(("reason", "documents", "bytes"), rows, (1, 2)), "spans, out of texts that stay")
 
 
 def _tokens(facts: Facts) -> str:

@@ -99,7 +99,7 @@ def gallery(facts: Facts) -> str:
 
 def _pair(row: Facts) -> str:
     first, second = (str(row.get(key) or "") for key in ("a_text", "b_text"))
-    only_first, only_second = differences(first, second)
+    only_first, only_second = _but_for_the_cut(differences(first, second), first, second)
     accepted = bool(row.get("accepted"))
     figures = [f"{key} {significant(row[key])}" for key in ("jaccard", "containment") if real(row.get(key)) is not None]
     chip = f'<span class="chip {"warning" if accepted else ""}">{"duplicate" if accepted else "not a duplicate"}</span>'
@@ -114,6 +114,15 @@ def _pair(row: Facts) -> str:
         f'<span class="chip">{text(", ".join(figures))}</span>{rule}{chip}</summary><div class="sides">{sides}</div>'
         "</details>"
     )
+
+
+def _but_for_the_cut(found: tuple[list[Span], list[Span]], *texts: str) -> tuple[list[Span], list[Span]]:
+    """The differences without one at the very end of a single text: both are beginnings, cut at the same length."""
+    at_end = [bool(spans) and spans[-1][1] == len(value) for spans, value in zip(found, texts, strict=True)]
+    first, second = (
+        spans[:-1] if ends and not all(at_end) else spans for spans, ends in zip(found, at_end, strict=True)
+    )
+    return first, second
 
 
 def differences(first: str, second: str) -> tuple[list[Span], list[Span]]:

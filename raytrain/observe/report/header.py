@@ -129,13 +129,12 @@ def _corpus_tiles(facts: Facts) -> list[tuple[str, str, str]]:
     tokens = real(mapping(facts.get("tokens")).get("train_tokens"))
     made = mapping(facts.get("artifacts"))
     busy = math.fsum(number_or(mapping(one).get("cpu_seconds"), 0) for one in made.values())
-    cost, read = total_cost(facts), number_or(first.get("bytes"), 0)
+    cost = total_cost(facts)
     return [
         ("Documents", count(kept.get("documents")), f"of {count(first.get('documents'))}"),
-        ("Text", size(kept.get("bytes")), f"of {size(read)}"),
+        ("Text", size(kept.get("bytes")), f"of {size(first.get('bytes'))}"),
         ("Tokens to train on", short(tokens), "validation apart"),
         ("CPU time", duration(busy or None), "of work on shards"),
-        ("Speed", f"{size(read / busy)}" if busy else MISSING, "read, a CPU second of all steps"),
         ("Cost", money(cost), f"{money(cost / tokens * 1e6)} per M tokens" if cost and tokens else ""),
     ]
 
