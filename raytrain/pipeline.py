@@ -153,10 +153,17 @@ _DIFFICULTY = Step(
 )
 
 
-def _quality(recipe: Recipe) -> dict[str, str]:
-    """The stage that makes the column by which dedup's survivors are chosen, where the recipe names one."""
-    column = recipe.corpus.dedup.quality
-    return {} if column is None else {"quality": f"annotate-{column.split('.')[0]}"}
+def _quality(recipe: Recipe, stages: Sequence[Stage]) -> dict[str, str]:
+    """The step that makes the column by which dedup's survivors are chosen, where the recipe names one."""
+    asked = recipe.corpus.dedup.quality
+    if asked is None:
+        return {}
+    name, _, column = asked.partition(".")
+    for stage in stages:
+        if stage.name == name and column in stage.columns_out:
+            return {"quality": stage.step}
+    columns = ", ".join(f"{stage.name}.{one}" for stage in stages for one in stage.columns_out[:2])
+    raise UserError(f"corpus.dedup.quality: no stage makes {asked!r}; there are {columns} and others")
 
 
 _PRETRAIN = Step(
@@ -214,7 +221,8 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     if recipe.sources_are_tokens:
         return _steps_of_tokens()
     asked = {*stages_needed(rules_of(recipe.corpus)), language.STAGE.name}
-    stages = [*(stage for stage in text.STAGES if stage.name in asked), language.STAGE]
+    chosen_by = (recipe.corpus.dedup.quality or "").partition(".")[0]
+    stages = [*(stage for stage in text.STAGES if stage.name in {*asked, chosen_by}), language.STAGE]
     stages += read_stages(recipe.corpus.stages)
     attributes = {stage.name: stage.step for stage in stages if stage.name in asked}
     more = {"contamination": _CONTAMINATION} if recipe.corpus.decontaminate.sets else {}
@@ -237,7 +245,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             dedup.NAME,
             dedup.KIND,
             dedup.VERSION,
-            {"documents": "ingest", "minhash": minhash.STAGE.step, **_quality(recipe)},
+            {"documents": "ingest", "minhash": minhash.STAGE.step, **_quality(recipe, stages)},
             lambda recipe, made: dedup.config_of(recipe.corpus, made["ingest"].store),
             lambda walk, ctx: dedup.run(ctx),
         ),

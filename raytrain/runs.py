@@ -19,6 +19,7 @@ import raytrain
 from raytrain import pipeline
 from raytrain.config import digest
 from raytrain.corpus import forgotten, ingest, select
+from raytrain.corpus.dedup import step as dedup
 from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.engine.jobs import stop_jobs
@@ -183,6 +184,7 @@ def execute(
     _foresee(recipe)
     store = Store(recipe.store)
     store.probe()
+    dedup.config_of(recipe.corpus, store)  # refuses what `against` names and the store has not
     _room(store)
     files, made = pipeline.look(recipe, store, say)
     bind(recipe, store, files)
