@@ -40,6 +40,23 @@ def data_at(
     print_json(as_json, found)
 
 
+@data_app.command("export")
+def export(
+    run: Annotated[str, typer.Argument(help="The run's name.")],
+    to: Annotated[str, typer.Option("--to", help="The folder to write: a path or URI, new or empty.")],
+    form: Annotated[str, typer.Option("--format", help="megatron, nanogpt (tokens) or parquet (texts).")] = "parquet",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's data for another trainer."""
+    from raytrain.cli.results import export_data
+
+    done = export_data(open_store(store), run, form, to)
+    if not as_json:
+        print(f"{done['files']} files written to {done['path']}")
+    print_json(as_json, {"run": run, "format": form, **done})
+
+
 @data_app.command("trace")
 def trace(
     id: Annotated[str, typer.Argument(help="A doc_id (32 hex digits) or a record id: source/file/record.")],

@@ -70,6 +70,24 @@ def export_model(store: Store, run: str, to: str) -> Path:
     return folder
 
 
+def export_data(store: Store, run: str, form: str, to: str) -> dict[str, Any]:
+    """Writes a run's tokens or texts as another trainer reads them. UserError while the run has none."""
+    from raytrain.observe.collect import artifacts_of, collect
+    from raytrain.tokens.export import export_megatron, export_nanogpt, export_parquet
+
+    formats = {"megatron": export_megatron, "nanogpt": export_nanogpt}
+    if form != "parquet" and form not in formats:
+        raise UserError(f"--format {form!r}: there are megatron, nanogpt and parquet")
+    made = artifacts_of(store, run)
+    needed = "select" if form == "parquet" else "tokenize"
+    if needed not in made:
+        state = collect(store, run)["state"]  # an unknown run is named as such
+        raise UserError(f"run {run!r} has no result of the step {needed} ({state}); run its recipe up to there first")
+    if form == "parquet":
+        return export_parquet(made["select"], to)
+    return formats[form](made["tokenize"], made["tokenizer"], to)
+
+
 def write_report(store: Store, run: str, to: str) -> Path:
     """Renders a run's report as it stands now."""
     from raytrain.observe.collect import collect

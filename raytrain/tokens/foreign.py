@@ -9,9 +9,9 @@ behind llm.c's header of 256 int32. The invariant: what is written in a layout i
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -120,11 +120,11 @@ def _bytes(uri: str) -> bytes:
         return file.read()
 
 
-def write_megatron_index(file: IO[bytes], dtype: np.dtype[Any], lengths: Sequence[np.ndarray]) -> None:
+def megatron_index(dtype: np.dtype[Any], lengths: np.ndarray) -> bytes:
     """The .idx of a .bin whose documents, one sequence each, have these lengths in tokens."""
-    sizes = np.concatenate([np.empty(0, np.int64), *lengths])
     code = next(code for code, known in MEGATRON_TYPES.items() if np.dtype(known) == dtype)
-    file.write(MEGATRON_MAGIC + struct.pack("<QBQQ", 1, code, len(sizes), len(sizes) + 1))
-    file.write(sizes.astype("<i4").tobytes())
-    file.write(((np.cumsum(sizes) - sizes) * dtype.itemsize).astype("<i8").tobytes())
-    file.write(np.arange(len(sizes) + 1, dtype="<i8").tobytes())
+    count = len(lengths)
+    pointers = (np.cumsum(lengths) - lengths) * dtype.itemsize
+    body = (lengths.astype("<i4"), pointers.astype("<i8"), np.arange(count + 1, dtype="<i8"))
+    head = MEGATRON_MAGIC + struct.pack("<QBQQ", 1, code, count, count + 1)
+    return head + b"".join(array.tobytes() for array in body)
