@@ -24,6 +24,7 @@ from raytrain.corpus.inventory import SourceFile, source_ids
 from raytrain.engine import Engine, open_engine
 from raytrain.engine.jobs import stop_jobs
 from raytrain.errors import Superseded, UserError
+from raytrain.evalsets.items import read_items
 from raytrain.ledger import Ledger, as_event, price_of
 from raytrain.observe.collect import artifacts_of
 from raytrain.observe.sinks import keep_metrics, live_tensorboard
@@ -258,6 +259,9 @@ def _result(recipe: Recipe, made: Mapping[str, Artifact], state: str) -> dict[st
 
 def _foresee(recipe: Recipe) -> None:
     """Raises UserError for what would stop a later step and can be known before the first."""
+    for held in recipe.corpus.decontaminate.sets:
+        for _ in read_items(held):
+            pass
     select.config_of(recipe.corpus)
     vocab_size, given = recipe.tokenizer.vocab_size, recipe.tokenizer.file
     if given is not None:
