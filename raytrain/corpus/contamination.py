@@ -22,6 +22,7 @@ from raytrain.corpus.kernels.buffers import Bytes, Offsets
 from raytrain.corpus.section import CorpusSection
 from raytrain.evalsets.index import GRAM, index, merge
 from raytrain.evalsets.items import identity, read_items
+from raytrain.evalsets.section import EvaluationSet
 from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
@@ -30,7 +31,6 @@ NAME = "annotate-contamination"
 KIND = "attributes/contamination"
 VERSION = 1
 OBJECT = "contamination.parquet"
-COLUMNS = ("overlap", "matched_bytes", "items")
 MATCHES = "matches.parquet"
 CUTS = "cuts.parquet"
 GRAMS = "grams.bin"
@@ -66,7 +66,7 @@ def run(ctx: StepContext, corpus: CorpusSection) -> StepResult:
     return StepResult(records, {"documents": documents.id, "sets": sets})
 
 
-def _index_set(ctx: StepContext, number: int, held: Mapping[str, Any], section: Any) -> dict[str, Any]:
+def _index_set(ctx: StepContext, number: int, held: Mapping[str, Any], section: EvaluationSet) -> dict[str, Any]:
     """Commits the n-grams of a set, once; its record."""
     writer = ArtifactWriter(ctx.store, f"{ctx.prefix}/index")
     record = writer.record(number)
@@ -78,7 +78,7 @@ def _index_set(ctx: StepContext, number: int, held: Mapping[str, Any], section: 
         ITEMS: writer.put(number, ITEMS, table_bytes(items)),
     }
     short = int((items.column("words").to_numpy() == 0).sum())
-    facts = {"set": held["name"], "items": items.num_rows, "too_short": short}
+    facts = {"set": held["name"], "items": items.num_rows, "too_short": short}  # or nothing but common grams
     return writer.commit_shard(number, objects, len(rows), facts)
 
 
