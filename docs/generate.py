@@ -104,7 +104,8 @@ def _name(annotation: Any) -> str:
         )
     if origin is dict:
         return f"map of {_name(arguments[1])}"
-    return {str: "text", int: "whole number", float: "number", bool: "true or false"}.get(annotation, str(annotation))
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+    return plain.get(annotation, str(annotation))
 
 
 def _default(field: FieldInfo, model: type[BaseModel]) -> str:

@@ -42,7 +42,9 @@ GOLDEN = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, Artifact]]:
     root = tmp_path_factory.mktemp("golden")
     (root / "a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS) + "{broken\n", encoding="utf-8")
-    section = corpus(rules=("gopher", "gopher-repetition", "c4", "fineweb"), languages={"allowed": ["en"]}, target_shard_bytes=40_000)
+    section = corpus(
+        rules=("gopher", "gopher-repetition", "c4", "fineweb"), languages={"allowed": ["en"]}, target_shard_bytes=40_000
+    )
     walking = Walk(Store(str(root / "store")), [Source(name="s", uri=str(root / "a.jsonl"))], section)
     documents = walking.ingest()
     attributes = walking.annotate(documents)
