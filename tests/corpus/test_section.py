@@ -43,7 +43,7 @@ def test_a_wrong_source_is_refused_by_its_field(document: dict[str, Any], messag
         ({"rules": ["gofer"]}, "no rule set is called 'gofer'; use c4, "),
         ({"rules": ["c4", "c4"]}, "stands twice"),
         ({"dedup": {"bands": 1, "rows": 32}}, "would find only 0% of the pairs"),
-        ({"dedup": {"bands": 64, "rows": 32}}, "at most 1024"),
+        ({"dedup": {"bands": 1024, "rows": 32}}, "at most 16384"),
         ({"dedup": {"jaccard": 0}}, "jaccard"),
         ({"split": {"validation_fraction": 0.5}}, "validation_fraction"),
         ({"target_shard_bytes": 10_000, "max_document_bytes": 10_000_000}, "would burst its shard"),

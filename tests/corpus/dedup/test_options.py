@@ -48,7 +48,9 @@ def test_of_one_url_one_document_is_kept(tmp_path: Path) -> None:
     urls = ["http://www.Example.org/A/", "https://example.org/A#part", "https://example.org/a", None, None]
     records = [{"text": text, "url": url} for text, url in zip(OTHERS, urls, strict=False)]
     longer = max((0, 1), key=lambda i: len(OTHERS[i]))
-    assert gone(searched(walk(tmp_path, records, url=True))) == {1 - longer: (longer, "url")}
+    asked = walk(tmp_path, records, url=True)
+    assert gone(searched(asked)) == {1 - longer: (longer, "url")}
+    assert [row["text"] for row in rows(asked.corpus(), KEPT)] == [OTHERS[longer], *OTHERS[2:5]]
     assert gone(searched(walk(tmp_path, records))) == {}
 
 
@@ -71,6 +73,7 @@ def test_a_text_that_stands_in_a_longer_one_goes_if_asked(tmp_path: Path) -> Non
     assert gone(searched(walk(tmp_path, [TEXT, long]))) == {}
     asked = walk(tmp_path, [TEXT, long], containment=0.95, rows=4)
     assert gone(searched(asked)) == {0: (1, "contained")}
+    assert [row["text"] for row in rows(asked.corpus(), KEPT)] == [long]
     pair = rows(asked.dedup(asked.ingest(), asked.annotate(asked.ingest())["minhash"]), PAIRS)[0]
     assert (pair["rule"], pair["accepted"], pair["containment"]) == ("containment >= 0.95", True, 1.0)
 
