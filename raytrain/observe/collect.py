@@ -174,13 +174,18 @@ def _documents(artifact: Artifact | None, name: str) -> list[dict[str, Any]]:
     some = holding[:: -(-len(holding) // SHARDS_SHOWN) or 1]
     rows = [row for shard in some for row in read_table(artifact, shard, name).to_pylist()]
     rows.sort(key=lambda row: digest(row.get("doc_id")))
+    return in_turns(rows)[:SHOWN]
+
+
+def in_turns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows so that one of each first reason comes before a second of any, otherwise in the order given."""
     seen: Counter[str] = Counter()
     turns: list[tuple[int, int, dict[str, Any]]] = []
     for row in rows:
         reason = str((row.get("reasons") or [""])[0])
         turns.append((seen[reason], len(turns), row))
         seen[reason] += 1
-    return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])][:SHOWN]
+    return [row for _, _, row in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def _words(event: dict[str, Any]) -> str:
