@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -335,10 +334,11 @@ def _by_file(files: Sequence[dict[str, Any]], sources: Mapping[str, Any]) -> dic
 def doc_ids(texts: Bytes, ends: Offsets) -> Any:
     """The identities of texts that lie end to end: XXH3-128 of their UTF-8, in hex."""
     import pyarrow as pa
-    from xxhash import xxh3_128_hexdigest
 
-    held = memoryview(texts)  # type: ignore[arg-type]
-    return pa.array([xxh3_128_hexdigest(held[a:b]) for a, b in pairwise(ends.tolist())], pa.string())
+    from raytrain.corpus.kernels.xxh3 import hexdigests
+
+    digits = pa.py_buffer(hexdigests(texts, ends))
+    return pa.Array.from_buffers(pa.binary(32), len(ends) - 1, [None, digits]).cast(pa.binary()).cast(pa.string())
 
 
 def _record(records: Any, row: int) -> int:
