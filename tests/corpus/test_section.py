@@ -24,7 +24,7 @@ def test_the_defaults_are_those_of_the_papers() -> None:
         ({"name": "Wiki Pedia", "uri": "x"}, "name: use lower-case letters"),
         ({"name": "-x", "uri": "x"}, "name: use lower-case letters"),
         ({"name": "x", "uri": ""}, "uri"),
-        ({"name": "x", "uri": "x", "format": "csv"}, "format"),
+        ({"name": "x", "uri": "x", "format": "docx"}, "format"),
         ({"name": "x", "uri": "x", "origin": "robot"}, "origin"),
         ({"name": "x", "uri": "x", "license": "MIT"}, "license: unknown key; did you mean 'licence'?"),
         ({"name": "x", "uri": "x", "language": "English"}, "language"),
