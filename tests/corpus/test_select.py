@@ -89,6 +89,17 @@ def test_a_rejected_sample_shows_the_numbers_that_decided(made: Artifact) -> Non
     assert near["numbers"][0]["value"] >= 0.8
 
 
+def test_a_rejected_sample_marks_what_offends(made: Artifact) -> None:
+    sample = {row["record_id"]: row for row in rows(made, REJECTED)}
+    for row in sample.values():
+        bounds = [0, *(end for span in row["spans"] for end in span), len(row["text"])]
+        assert bounds == sorted(bounds)
+    bullets = sample[f"web/b.jsonl/{len(NEAR) + 2}"]
+    assert bullets["text"][slice(*bullets["spans"][0])].startswith("- item 0")
+    code = sample[f"web/b.jsonl/{len(NEAR) + 3}"]
+    assert "{" in [code["text"][slice(*span)] for span in code["spans"]]  # at the end: the excerpt moves
+
+
 def test_the_funnel_adds_up(made: Artifact) -> None:
     facts = made.facts
     steps = [row["step"] for row in facts["funnel"]]
