@@ -120,6 +120,7 @@ class Prover:
         self._definition = definition
         self._memo: NDArray[np.uint64] = np.zeros(_MEMO, np.uint64)
         self._classes = np.zeros(_CODE_POINTS, np.uint8)
+        self._classes[:128] = classes_of("".join(map(chr, range(128))))
 
     def doubted(self, data: Bytes, offsets: Offsets, ids: NDArray[np.uint32], starts: Offsets) -> NDArray[np.int64]:
         """The documents whose ids, ids[starts[i]:starts[i + 1]], are not proven for data[offsets[i]:offsets[i + 1]]."""
@@ -256,19 +257,36 @@ def _pair_stands(left, right, made, keys, ranks):  # type: ignore[no-untyped-def
 
 
 @njit(**CACHED)
+def _eight(data, i):  # type: ignore[no-untyped-def]
+    """The eight bytes from i as one little-endian number: one load."""
+    return (
+        _U(data[i])
+        | _U(data[i + _U(1)]) << _U(8)
+        | _U(data[i + _U(2)]) << _U(16)
+        | _U(data[i + _U(3)]) << _U(24)
+        | _U(data[i + _U(4)]) << _U(32)
+        | _U(data[i + _U(5)]) << _U(40)
+        | _U(data[i + _U(6)]) << _U(48)
+        | _U(data[i + _U(7)]) << _U(56)
+    )
+
+
+@njit(**CACHED)
 def _unknown(data, classes, fresh):  # type: ignore[no-untyped-def]
-    """Marks the characters whose class is unknown; returns whether there are any."""
+    """Marks the characters beyond ASCII whose class is unknown; returns whether there are any."""
     found = False
-    i = 0
-    while i < data.shape[0]:
-        if data[i] < 0x80:
-            c, width = np.int64(data[i]), 1
+    i, size = 0, data.shape[0]
+    while i < size:
+        if i + 8 <= size and _eight(data, _U(i)) & _U(0x8080808080808080) == _U(0):
+            i += 8
+        elif data[i] < 0x80:
+            i += 1
         else:
             c, width = decode(data, i)
-        if classes[c] == UNKNOWN:
-            fresh[c] = True
-            found = True
-        i += width
+            if classes[c] == UNKNOWN:
+                fresh[c] = True
+                found = True
+            i += width
     return found
 
 
@@ -353,21 +371,6 @@ def next_end(data, start, stop, classes):  # type: ignore[no-untyped-def]
     if newline >= 0:
         return newline
     return last if end < stop and last > start else end
-
-
-@njit(**CACHED)
-def _eight(data, i):  # type: ignore[no-untyped-def]
-    """The eight bytes from i as one little-endian number: one load."""
-    return (
-        _U(data[i])
-        | _U(data[i + _U(1)]) << _U(8)
-        | _U(data[i + _U(2)]) << _U(16)
-        | _U(data[i + _U(3)]) << _U(24)
-        | _U(data[i + _U(4)]) << _U(32)
-        | _U(data[i + _U(5)]) << _U(40)
-        | _U(data[i + _U(6)]) << _U(48)
-        | _U(data[i + _U(7)]) << _U(56)
-    )
 
 
 @njit(**CACHED)

@@ -21,7 +21,7 @@ import numpy as np
 from raytrain.errors import UserError
 
 SAMPLE_EVERY = 512  # one document in so many is encoded by the reference as well,
-SAMPLE_BYTES = 1 << 16  # if it is no longer
+SAMPLE_BYTES = 1 << 14  # if it is no longer
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, end_of_text: str) -> str:
