@@ -66,7 +66,7 @@ class Judged:
     def decide(self, decided: NDArray[np.void], over: Mapping[str, int]) -> None:
         """Replaces the duplicates among the documents that pass by what was decided among these, and cuts shares."""
         passes, own = self.verdict.passes, decided["doc"] - self.first
-        columns = [(self.kind, "rule", 0), (self.of, "of", -1)]
+        columns: list[tuple[NDArray[Any], str, float]] = [(self.kind, "rule", 0), (self.of, "of", -1)]
         columns += [(held, name, np.nan) for name, held in self.similar.items()]
         for held, name, nothing in columns:
             held[passes] = nothing
