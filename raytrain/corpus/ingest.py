@@ -44,6 +44,7 @@ GIVEN = ("domain", "licence", "origin", "verification", "language")
 CHOICES = {"origin": ORIGINS, "verification": VERIFICATIONS}
 RECORDS_AT_ONCE = 8192  # that are gathered from many files for one pass of the kernels
 ROW_GROUP_BYTES = 16 << 20  # of text: what a shard's writer holds beside what is compressed already
+REPEATED = ("source", "domain", "licence", "origin", "verification", "date", "declared_language", "file")
 NULLABLE = ("date", "url", "id", "declared_language")
 
 
@@ -144,7 +145,7 @@ class _Parts:
 
     def _begin(self) -> None:
         self.rows = self.bytes = self.written = 0
-        self.documents = TableBytes(documents_schema())
+        self.documents = TableBytes(documents_schema(), REPEATED)
         self.held: list[Any] = []
         self.index: list[Any] = [documents_schema().empty_table().drop_columns(["text"])]
 
@@ -160,7 +161,7 @@ class _Parts:
 
         self._write()
         names = {name: name.replace(".", f"-{len(self.parts):03d}.") for name in (DOCUMENTS, INDEX)}
-        data = {DOCUMENTS: self.documents.finish(), INDEX: table_bytes(pa.concat_tables(self.index))}
+        data = {DOCUMENTS: self.documents.finish(), INDEX: table_bytes(pa.concat_tables(self.index), REPEATED)}
         for name, unique in names.items():
             self.objects[unique] = self.writer.put(self.unit, unique, data[name])
         self.parts.append({"objects": names, "rows": self.rows, "bytes": self.bytes})

@@ -161,15 +161,22 @@ class ArtifactWriter:
 class TableBytes:
     """Tables of one schema, one below the other, as deterministic zstd Parquet: equal tables give equal bytes.
 
-    What was added is held compressed, a row group each time.
+    What was added is held compressed, a row group each time. `repeated` names the columns whose values stand often, if
+    that is known: only these are written through a dictionary then.
     """
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, repeated: Sequence[str] | None = None) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._sink = pa.BufferOutputStream()
-        self._file = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
+        self._file = pq.ParquetWriter(
+            self._sink,
+            schema,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            use_dictionary=True if repeated is None else list(repeated),
+        )
 
     def add(self, table: Any) -> None:
         self._file.write_table(table)
@@ -180,9 +187,9 @@ class TableBytes:
         return bytes(self._sink.getvalue())
 
 
-def table_bytes(table: Any) -> bytes:
+def table_bytes(table: Any, repeated: Sequence[str] | None = None) -> bytes:
     """A table as deterministic zstd Parquet."""
-    sink = TableBytes(table.schema)
+    sink = TableBytes(table.schema, repeated)
     sink.add(table)
     return sink.finish()
 
