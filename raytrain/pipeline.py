@@ -127,7 +127,7 @@ def _stage(stage: Stage) -> Step:
         stage.step,
         stage.kind,
         stage.version,
-        {"documents": "ingest", **stage.parents},
+        {"documents": "ingest"},
         lambda recipe, made: stage.config(recipe.corpus),
         lambda walk, ctx: stage.run(ctx),
     )

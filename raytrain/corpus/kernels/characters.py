@@ -148,23 +148,3 @@ def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
         i += np.uint64(1)
     state = mix(mix(state, value), np.uint64(0))
     return state if state != 0 else np.uint64(1)
-
-
-@njit(**CACHED)
-def is_space(c):  # type: ignore[no-untyped-def]
-    """Python's str.isspace: ASCII blanks and separators, NEL, NBSP and the Unicode spaces."""
-    if c < 0x80:
-        return c == 32 or 9 <= c <= 13 or 28 <= c <= 31
-    if c == 0x85 or c == 0xA0 or c == 0x1680 or c == 0x3000:
-        return True
-    return 0x2000 <= c <= 0x200A or c == 0x2028 or c == 0x2029 or c == 0x202F or c == 0x205F
-
-
-@njit(**CACHED)
-def is_ideograph(c):  # type: ignore[no-untyped-def]
-    """Scripts without spaces between words, where each character counts as a word: Thai, kana, Han."""
-    if c < 0x0E00:
-        return False
-    if c <= 0x0E7F or 0x3040 <= c <= 0x30FF or 0x3400 <= c <= 0x9FFF:
-        return True
-    return 0xF900 <= c <= 0xFAFF or 0x20000 <= c <= 0x3FFFF

@@ -26,7 +26,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -61,8 +61,6 @@ class Stage:
     """The columns of ingest's documents that it reads."""
     config_of: Callable[[CorpusSection], dict[str, Any]] = nothing_of
     """What of the recipe decides the numbers: JSON values, part of the artifact's identity."""
-    parents: Mapping[str, str] = field(default_factory=dict)
-    """Steps beside ingest whose artifacts it reads, by role."""
     source: str = ""
     """The text of the file of a stage of one's own; empty for a shipped one."""
 
@@ -86,15 +84,12 @@ class Stage:
     def run(self, ctx: StepContext) -> StepResult:
         """Annotates every shard of `documents`."""
         documents = ctx.parents["documents"]
-        records = ctx.map_shards(annotate_shard, shard_tasks(ctx, documents, stage=self._place()), self.step)
+        place = [self.columns.__module__, self.name]  # where a worker finds it again, unless config has its source
+        records = ctx.map_shards(annotate_shard, shard_tasks(ctx, documents, stage=place), self.step)
         for shard, record in zip(documents.shards, records, strict=True):
             if shard["rows"] != record["rows"]:
                 raise RuntimeError(f"{self.step}: {record['rows']} rows for {shard['rows']} documents")
         return StepResult(records, {"documents": documents.id})
-
-    def _place(self) -> list[str]:
-        """Where a worker finds it again: the module and the stage's name, or the source."""
-        return [self.columns.__module__, self.name]
 
     def table(self, documents: Any, config: Mapping[str, Any]) -> Any:
         """The attribute table of a shard's documents, checked to hold what the stage promises."""
