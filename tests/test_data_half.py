@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from raytrain import pipeline, recipe, runs
 from raytrain.cli.app import app
+from raytrain.errors import UserError
 from raytrain.observe.supply import supply
 from raytrain.store import Artifact, Store
 from raytrain.store.artifact import read_table
@@ -137,3 +138,13 @@ def test_the_command_prints_a_table_or_one_object(dropped: tuple[Store, str, dic
         assert printed.exit_code == told.exit_code == 0, printed.output + told.output
         jsonschema.validate(json.loads(told.output), schema)
         assert "repetition costs" in printed.output and "sea, bin 2" in printed.output
+
+
+def test_a_damaged_evaluation_set_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "text.jsonl", texts()[:2])
+    (tmp_path / "quiz.jsonl").write_text('{"question": "Who?"}\n{"question": ')
+    path = tmp_path / "r.yaml"
+    path.write_text(SECTION.format(name="r", action="drop", split=json.dumps(SMALL_SPLIT)))
+    with pytest.raises(UserError, match=r"quiz.jsonl: line 2"):
+        runs.execute(recipe.load(str(path), store=str(tmp_path / "store")), say=lambda line: None)
+    assert not (tmp_path / "store").exists() or not list((tmp_path / "store").iterdir())
