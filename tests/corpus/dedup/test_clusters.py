@@ -109,7 +109,7 @@ DOCUMENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(LINKS, DOCUMENTS, st.integers(0, 3), st.integers(0, 99))
 def test_whoever_goes_goes_for_one_that_stays_by_the_rule_named(
     drawn: list[tuple[int, int, int, int]], documents: list[tuple[int, int, int, int]], earlier: int, seed: int

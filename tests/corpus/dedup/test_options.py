@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -148,8 +149,8 @@ def test_any_number_of_workers_gives_the_same_tables(tmp_path: Path, workers: in
     records = [TEXT, NEAR, TEXT, *OTHERS, *(prose.edited(text, 3, 0.02) for text in OTHERS)]
 
     def together(work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(work, tasks))
+        with ThreadPoolExecutor(workers) as pool:  # tasks and records travel as JSON, as they do between machines
+            return list(pool.map(lambda task: json.loads(json.dumps(work(json.loads(json.dumps(task))))), tasks))
 
     alone = walk(tmp_path, records, span_words=20)
     shared = walk(tmp_path, records, store="other", span_words=20)
