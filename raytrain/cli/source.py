@@ -148,6 +148,6 @@ def account(found: Mapping[str, Any]) -> list[str]:
         kind = "  ".join(str(row[name]) for name in ("domain", "licence", "band") if name in row)
         lines.append(f"  {kind}: {row['documents']:,} documents, {row['tokens']:,} tokens")
     loss = found["loss"]
-    lines += ["", f"  repetition costs {loss['extra']:.4f} nats a token: {loss['expected']:.4f} expected, "]
-    lines[-1] += f"{loss['if_all_were_new']:.4f} if all were new ({loss['law']})"
+    far = ", fitted on far larger or smaller models: a guess" if loss["far"] else ""
+    lines += ["", f"  repetition costs {loss['extra']:.4f} nats a token by {loss['law']}{far}"]
     return lines

@@ -17,7 +17,7 @@ from raytrain.errors import UserError
 from raytrain.model.section import ModelSection
 from raytrain.observe.collect import artifacts_of, known
 from raytrain.scaling.law import Law
-from raytrain.scaling.repetition import CITATION, LAW, Repeated
+from raytrain.scaling.repetition import CITATION, FITTED, LAW, Repeated
 from raytrain.store import Artifact, Store
 from raytrain.store.artifact import read_table
 from raytrain.tokens.loader import Tokens
@@ -71,7 +71,13 @@ def supply(store: Store, run: str, *, tokens: float | None = None, quality: str 
         "domains": _domains(groups),
         "kinds": _kinds(made, quality),
         "quality": quality,
-        "loss": {"law": cited, "expected": expected, "if_all_were_new": fresh, "extra": expected - fresh},
+        "loss": {
+            "law": cited,
+            "expected": expected,
+            "if_all_were_new": fresh,
+            "extra": expected - fresh,
+            "far": law is LAW and not FITTED[0] <= parameters <= FITTED[1],
+        },
     }
 
 

@@ -22,6 +22,7 @@ LAW = Law(
     A=float(np.exp(6.255414)), B=float(np.exp(7.3049974)), E=float(np.exp(0.6254804)), alpha=0.3526596, beta=0.3526596
 )
 CITATION = "Muennighoff et al. 2023, appendix A (C4)"
+FITTED = (7e6, 9e9)  # parameters of the smallest and the largest model behind LAW
 
 
 @dataclass(frozen=True)
