@@ -128,6 +128,8 @@ def _data(recipe: Recipe, store: Store) -> tuple[dict[str, Any], int, str | None
     """(documents, bytes and tokens to train on with their source; vocabulary; id of the tokens where they are made)."""
     run, made = _made(recipe, store)
     vocab_size = _vocab_size(recipe, made)
+    if recipe.sources_are_tokens and "tokenize" not in made:
+        return _token_files(recipe, vocab_size), vocab_size, None
     if "select" in made:
         part = made["select"].facts["split"]["train"]
         documents, volume = exactly(part["documents"]), exactly(part["bytes"])
@@ -160,6 +162,26 @@ def _data(recipe: Recipe, store: Store) -> tuple[dict[str, Any], int, str | None
         "assumed": assumed or None,
     }
     return body, vocab_size, made["tokenize"].id if "tokenize" in made else None
+
+
+def _token_files(recipe: Recipe, vocab_size: int) -> dict[str, Any]:
+    """What token files hold by their size: indices and what is held out are at most a tenth of it."""
+    listed, files = _listing(recipe)
+    width, per = 2 if vocab_size <= 1 << 16 else 4, bytes_per_token(vocab_size)
+    tokens = Range(listed / width, 0.9 * listed / width, listed / width)
+    text = Range(tokens.value * per, tokens.low * per / 1.2, tokens.high * per * 1.2)
+    documents = Range(
+        text.value / BYTES_PER_DOCUMENT.value,
+        max(1.0, text.low / BYTES_PER_DOCUMENT.high),
+        text.high / BYTES_PER_DOCUMENT.low,
+    )
+    return {
+        "documents": documents.as_dict(),
+        "bytes": text.as_dict(),
+        "tokens": tokens.as_dict(),
+        "source": f"estimated from the listing: {files:,} files, {listed / 1e6:,.1f} MB of tokens",
+        "assumed": f"{width} bytes a token as stored; {per:.1f} bytes of text a token, within a fifth",
+    }
 
 
 def _made(recipe: Recipe, store: Store) -> tuple[str | None, dict[str, Artifact]]:

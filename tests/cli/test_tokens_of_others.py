@@ -105,3 +105,16 @@ def test_an_export_that_cannot_be_is_one_line(call: Call, tmp_path: Path) -> Non
         in call("data", "export", "x", "--format", "csv", "--to", tmp_path, "--store", store).at_once
     )
     assert "no run" in call("data", "export", "x", "--to", tmp_path / "out", "--store", store).at_once
+
+
+@pytest.mark.slow
+def test_a_plan_counts_tokens_by_the_size_of_their_files(call: Call, finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes(made(finished.store, finished.run, "tokenizer").get(0, "tokenizer.json"))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "train.bin").write_bytes(bytes(2 * 50_000))
+    source = {"name": "theirs", "uri": str(shards), "format": "nanogpt"}
+    planned = call("plan", recipe_of(folder, "nanogpt", sources=[source]), "--store", tmp_path / "s", "--json").json
+    assert planned["data"]["tokens"]["value"] == 50_000
