@@ -153,6 +153,18 @@ def test_a_record_says_itself_whether_it_was_verified(tmp_path: Path) -> None:
     assert found == ["verified", "unverified", "unknown", "verified", "verified", "verified"]
 
 
+@pytest.mark.long
+def test_a_hundred_thousand_tiny_files_are_read_and_every_tenth_is_set_aside(tmp_path: Path) -> None:
+    for folder in range(100):
+        (tmp_path / "raw" / f"{folder:02d}").mkdir(parents=True)
+        for i in range(1000):
+            data = b"\xff" if i % 10 == 0 else b"file %d of %d" % (i, folder)
+            (tmp_path / "raw" / f"{folder:02d}" / f"{i:03d}.txt").write_bytes(data)
+    documents = walk(tmp_path, source(tmp_path / "raw"), target_shard_bytes=10_000_000).ingest()
+    assert documents.facts["documents"] == 90_000
+    assert documents.facts["quarantined"] == {"not_utf8": 10_000}
+
+
 def test_the_list_of_bad_records_is_capped_and_the_count_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
