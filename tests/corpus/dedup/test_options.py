@@ -166,3 +166,19 @@ def _texts(documents: Artifact, shard: int) -> list[dict[str, Any]]:
     from raytrain.store.artifact import read_table
 
     return list(read_table(documents, shard, DOCUMENTS, ["doc_id"]).to_pylist())
+
+
+def test_the_column_of_quality_is_a_stage_of_the_recipe_or_is_refused() -> None:
+    from raytrain import pipeline
+    from raytrain.recipe import Recipe
+
+    def parents(column: str) -> dict[str, str]:
+        dedup = {"quality": column}
+        document = {"name": "r", "sources": [{"name": "s", "uri": "s"}], "corpus": {"rules": [], "dedup": dedup}}
+        steps = {step.name: step for step in pipeline.steps_of(Recipe.model_validate(document))}
+        assert set(steps["dedup"].parents.values()) <= set(steps)
+        return dict(steps["dedup"].parents)
+
+    assert parents("text.alpha_word_ratio")["quality"] == "annotate-text"
+    with pytest.raises(UserError, match="quality: no stage makes"):
+        parents("text.beauty")
