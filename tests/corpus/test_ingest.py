@@ -44,7 +44,7 @@ def test_units_are_runs_of_files_and_a_big_file_stands_alone() -> None:
 
 def test_documents_carry_text_identity_and_provenance(tmp_path: Path) -> None:
     own = {"licence": "MIT", "origin": "machine", "domain": "law", "url": "u", "id": 5, "date": "2020"}
-    records = [{"text": " Own\r\nwords ", **own}, {"text": "second", "origin": "a robot"}]
+    records: list[dict[str, Any]] = [{"text": " Own\r\nwords ", **own}, {"text": "second", "origin": "a robot"}]
     write_jsonl(tmp_path / "raw" / "a.jsonl", records)
     given = source(tmp_path / "raw", domain="web", licence="CC0-1.0", origin="human", language="en")
     documents = walk(tmp_path, given).ingest()
