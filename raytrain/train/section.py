@@ -62,7 +62,7 @@ class TrainSection(Section):
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
     mixture: dict[str, float] | None = Field(None, description="weight by domain; by size when not given")
     curriculum: tuple[CurriculumStage, ...] = Field(
-        (), description="stages of difficulty within each domain, by the bins that corpus.difficulty cut; none: as it is"
+        (), description="stages of difficulty within each domain, by corpus.difficulty's bins; none: as it is"
     )
     validate_every: int | None = Field(None, ge=1, description="steps; a tenth of the run when not given")
     checkpoint_every: int | None = Field(
@@ -103,7 +103,7 @@ class TrainSection(Section):
             raise ValueError("train.mixture: weights must not be negative, and one must be positive")
         ends = [stage.until for stage in self.curriculum]
         if ends and (ends != sorted(set(ends)) or ends[-1] != 1):
-            raise ValueError(f"train.curriculum: stages must end at rising shares and the last at 1, these end at {ends}")
+            raise ValueError(f"train.curriculum: stages end at rising shares, the last at 1, and not at {ends}")
         if len({len(stage.bins) for stage in self.curriculum}) > 1:
             raise ValueError("train.curriculum: every stage weighs the same bins; give each as many weights")
         return self
