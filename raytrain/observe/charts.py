@@ -486,10 +486,9 @@ def histogram(
         x = _pc(_along(edges, line.value))
         parts.append(f'<line class="threshold" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
     parts.append(f'<line class="base" x1="0" x2="100%" y1="{height}" y2="{height}"/>')
-    for k in range(5):
-        place = ("", " middle odd", " middle", " middle odd", " end")[k]
-        value = edges[k * len(counts) // 4]
-        parts.append(f'<text class="tick{place}" x="{_pc(k / 4)}" y="{height + 15}">{text(round_short(value))}</text>')
+    for k, place in enumerate(("", " middle", " end")):
+        value = edges[k * len(counts) // 2]
+        parts.append(f'<text class="tick{place}" x="{50 * k}%" y="{height + 15}">{text(round_short(value))}</text>')
     return _rows(parts, height + 20, label)
 
 
