@@ -110,7 +110,7 @@ class DedupSection(Section):
     quality: str | None = Field(
         default=None,
         pattern=r"^[a-z][a-z0-9_]*\.[A-Za-z0-9_]+$",
-        description="of equal licence the larger value of this column survives (text.alpha_word_ratio); then the longer",
+        description="of equal licence the larger value of this column stays (text.alpha_word_ratio); then the longer",
     )
     span_words: int | None = Field(
         default=None, ge=10, le=1000, description="cut runs of so many words that an earlier document has (50, say)"
