@@ -392,12 +392,16 @@ def main() -> int:
         known = peer_ids(theirs)
         both = ids.keys() & known.keys()
         result["tokens"] = {"compared": len(both), "identical": sum(ids[name] == known[name] for name in both)}
+    write(result)
     if not options.no_whole and set(stages) == set(STAGES):
         result["whole"] = whole(corpus, peer)
+        write(result)
     print_table(result)
-    target = ROOT / "benchmarks/results/data.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
     return 0
+
+
+def write(result: dict[str, Any]) -> None:
+    (ROOT / "benchmarks/results/data.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
