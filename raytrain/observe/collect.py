@@ -92,7 +92,7 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         "rejected": _documents(made.get("select"), "rejected.parquet"),
         "borderline": _documents(made.get("select"), "borderline.parquet"),
         "gallery": _documents(made.get("dedup"), "gallery.parquet"),
-        "threshold": bound["recipe"]["corpus"]["dedup"]["jaccard"],
+        "threshold": made["dedup"].manifest["config"].get("jaccard") if "dedup" in made else None,
         "tokens": made["tokenize"].facts if "tokenize" in made else {},
         "evaluation": {k: v for k, v in evaluated.items() if k != "samples"}
         or {f"{k}_bits_per_byte": v for k, v in baseline.items() if k not in ("documents", "bytes")},
