@@ -46,7 +46,7 @@ LABELS = {
 }
 VERIFICATION = ("dedup: shingles", "dedup: comparison", "dedup: gallery")
 # What is counted to each stage, by the beginnings of steps' names; what a stage needs besides, and the peer has not, is
-# carried out uncounted: languages, and duplicates where only rules are compared.
+# carried out uncounted: languages (the peer is told one), and duplicates where only rules are compared.
 COUNTED = {
     "filters": ("ingest", "annotate-text", "select"),
     "minhash": ("ingest", "annotate-minhash", "dedup", "select"),
@@ -321,15 +321,8 @@ def whole(corpus: Path, peer: dict[str, Any]) -> dict[str, Any]:
         "megabytes": megabytes,
         "peer_cpu_seconds": per_megabyte * megabytes,
         "peer_is": "its cost per megabyte on the sample, warm, as one pipeline; its kept share is its own filters'",
-        "runs": [{**run, **_ratios(run, per_megabyte * megabytes)} for run in runs],
+        "runs": [{**run, "ratio": per_megabyte * megabytes / run["cpu_seconds"]} for run in runs],
     }
-
-
-def _ratios(run: dict[str, Any], peer_seconds: float) -> dict[str, float]:
-    """How many times the peer's CPU seconds ours are: all, and without languages, which its pipeline here has not."""
-    ours = run["cpu_seconds"]
-    language = run["steps"]["annotate-language"]["cpu_seconds"]
-    return {"ratio": peer_seconds / ours, "ratio_without_language": peer_seconds / (ours - language)}
 
 
 def machine() -> dict[str, Any]:
@@ -362,7 +355,7 @@ def print_table(result: dict[str, Any]) -> None:
         print(
             f"cold and whole, {run['engine']}, kernels {run['kernels']}: {run['megabytes']:.0f} MB in "
             f"{run['cpu_seconds']:.0f} CPU s and {run['wall_seconds']:.0f} s; "
-            f"datatrove {theirs:.0f} CPU s: {run['ratio']:.0f}x, {run['ratio_without_language']:.0f}x without languages"
+            f"datatrove {theirs:.0f} CPU s: {run['ratio']:.0f}x"
         )
     print("MB of UTF-8 text per CPU second; ours: work on shards, read to commit, warm. See benchmarks/data.py.")
 

@@ -128,9 +128,9 @@ def run_whole(texts: Path, work: Path, tokenizer: Path, engine: str, kernels: Pa
     recipe = {
         "name": "whole",
         "engine": engine,
-        "sources": [{"name": "bench", "uri": f"{texts}/*.jsonl"}],
+        "sources": [{"name": "bench", "uri": f"{texts}/*.jsonl", "language": "en"}],
         "corpus": {
-            "languages": {"allowed": []},
+            "languages": {"identify": False, "allowed": []},  # the peer is told a language, too
             "split": {"validation_fraction": 0, "min_validation_documents": 10, "min_validation_bytes": 1000},
         },
         "tokenizer": {"file": str(tokenizer)},

@@ -66,6 +66,16 @@ class Recipe(Section):
         return value
 
     @model_validator(mode="after")
+    def _languages(self) -> Recipe:
+        silent = [i for i, source in enumerate(self.sources) if not source.language]
+        if silent and not self.corpus.languages.identify and not self.sources_are_tokens:
+            raise ValueError(
+                f"sources[{silent[0]}].language: {self.sources[silent[0]].name} names none, and "
+                "corpus.languages.identify is false; name it, or let it be identified"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tokens(self) -> Recipe:
         given = [source.name for source in self.sources if source.format in TOKEN_FORMATS]
         if given and len(given) < len(self.sources):

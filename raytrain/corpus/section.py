@@ -74,8 +74,11 @@ class NormaliseSection(Section):
 
 
 class LanguagesSection(Section):
-    """Which languages are kept, by fastText's lid.176."""
+    """Which languages are kept, by fastText's lid.176 or by the sources' word."""
 
+    identify: bool = Field(
+        default=True, description="false believes every source's `language`; the model is the dearest stage"
+    )
     allowed: tuple[str, ...] = Field(default=("en",), description="codes such as en, de; empty keeps every language")
     min_score: float = Field(default=0.65, ge=0, le=1, description="FineWeb and RefinedWeb use 0.65")
 
@@ -86,6 +89,12 @@ class LanguagesSection(Section):
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not a language code such as en or de")
         return value
+
+    @model_validator(mode="after")
+    def _scored(self) -> LanguagesSection:
+        if not self.identify and not self.min_score:
+            raise ValueError("min_score: 0 believes an identification that is not made; leave min_score out")
+        return self
 
 
 class DedupSection(Section):

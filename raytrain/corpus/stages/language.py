@@ -19,19 +19,22 @@ from raytrain.errors import UserError
 
 MODEL = "lid.176.ftz"
 CHARACTERS = 2000
+UNKNOWN = ("und", 0.0)
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    return {"model": MODEL, "characters": CHARACTERS}
+    return {"model": MODEL, "characters": CHARACTERS} if corpus.languages.identify else {"model": None}
 
 
 def columns(documents: Any, config: Mapping[str, Any]) -> Any:
-    """`language` (ISO 639 code) and `language_score` (0 to 1)."""
+    """`language` (ISO 639 code) and `language_score` (0 to 1); without a model `UNKNOWN` throughout."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    starts = pc.utf8_slice_codeunits(documents.column("text"), 0, config["characters"]).to_pylist()
-    found = [identify(text) for text in starts]
+    found = [UNKNOWN] * documents.num_rows
+    if config["model"]:
+        starts = pc.utf8_slice_codeunits(documents.column("text"), 0, config["characters"]).to_pylist()
+        found = [identify(text) for text in starts]
     return pa.table(
         {
             "language": pa.array([code for code, _ in found], pa.string()),
@@ -41,10 +44,10 @@ def columns(documents: Any, config: Mapping[str, Any]) -> Any:
 
 
 def identify(text: str) -> tuple[str, float]:
-    """The likeliest language of a text and its probability; ("und", 0.0) where the model sees nothing to go by."""
+    """The likeliest language of a text and its probability; `UNKNOWN` where the model sees nothing to go by."""
     labels, scores = _model().predict(" ".join(text.split()))
     if not labels:
-        return "und", 0.0
+        return UNKNOWN
     return labels[0].removeprefix("__label__"), min(float(scores[0]), 1.0)
 
 

@@ -6,8 +6,11 @@ import socket
 
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
+from raytrain.corpus.section import CorpusSection
 from raytrain.corpus.stages import language
+from raytrain.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,16 @@ def test_no_network_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     language._model.cache_clear()
     assert language.identify("The quick brown fox jumps over the lazy dog.")[0] == "en"
+
+
+def test_without_identification_the_sources_are_believed() -> None:
+    believed = CorpusSection.model_validate({"languages": {"identify": False}})
+    documents = pa.table({"text": pa.array(["Der Ausschuss traf sich am Dienstag."], pa.large_string())})
+    table = language.columns(documents, language.config_of(believed))
+    assert table.to_pylist() == [{"language": "und", "language_score": 0.0}]
+
+
+def test_a_source_that_names_no_language_must_be_identified() -> None:
+    document = {"name": "x", "sources": [{"name": "a", "uri": "a"}], "corpus": {"languages": {"identify": False}}}
+    with pytest.raises(ValidationError, match=r"sources\[0\].language"):
+        Recipe.model_validate(document)
