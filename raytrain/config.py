@@ -120,7 +120,10 @@ def validate(model: type[S], document: Mapping[str, Any], where: str) -> S:
     try:
         return model.model_validate(document)
     except pydantic.ValidationError as error:
-        lines = [_explain(item, model) for item in error.errors()]
+        # A list whose only item is wrong counts as too short as well: that second line would be no help.
+        found = error.errors()
+        shown = [item for item in found if item["type"] != "too_short"] or found
+        lines = [_explain(item, model) for item in shown]
         more = f" (and {len(lines) - 1} more: {'; '.join(lines[1:4])})" if len(lines) > 1 else ""
         raise UserError(f"{where}: {lines[0]}{more}") from None
 
@@ -149,6 +152,10 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
     value = error.get("input")
     if error["type"] == "missing":
         return f"{name}: required, and not given"
+    if error["type"] == "tuple_type":
+        return f"{name}: a list is wanted, such as [{value}], not {value!r}"
+    if error["type"] == "too_short":
+        return f"{name}: at least one is wanted, and none is given"
     if isinstance(value, (dict, BaseModel)):
         return f"{name}: {message}"
     return f"{name}: {message[0].lower() + message[1:]}, not {value!r}"

@@ -87,3 +87,14 @@ def test_a_secret_must_be_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_digests_ignore_key_order() -> None:
     assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_a_wrong_item_is_not_told_twice() -> None:
+    class Many(Section):
+        items: tuple[Inner, ...] = Field(min_length=1)
+
+    with pytest.raises(UserError) as error:
+        validate(Many, {"items": [{"width": "x"}]}, "r.yaml")
+    assert "items.0.width" in str(error.value) and "more" not in str(error.value)
+    with pytest.raises(UserError, match="items: at least one is wanted"):
+        validate(Many, {"items": []}, "r.yaml")

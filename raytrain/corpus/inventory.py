@@ -109,6 +109,10 @@ def _listed(index: int, source: Source) -> tuple[list[tuple[str, str, int, str, 
         raise UserError(f"{where}: {error}; correct its uri") from None
     except (ImportError, ValueError) as error:
         raise UserError(f"{where}: uri {source.uri!r} cannot be opened: {error}") from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "huggingface_hub"):
+            raise
+        raise UserError(f"{where}: {source.uri} cannot be listed: {error}; is the hub reachable?") from None
     known: list[tuple[str, str, int, str, Format]] = []
     for uri, path, size, version in found:
         form = format_of(path) if source.format == "auto" else source.format

@@ -162,6 +162,15 @@ class LimitsSection(Section):
         default_factory=dict, description="largest share of the kept bytes by origin, such as machine: 0.1"
     )
 
+    @field_validator("refuse")
+    @classmethod
+    def _values(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for field, known in (("origin", ORIGINS), ("verification", VERIFICATIONS)):
+            for given in value.get(field, ()):
+                if given not in known:
+                    raise ValueError(f"{field}: {given!r} is none of {', '.join(known)}; it would refuse nothing")
+        return value
+
     @field_validator("max_share")
     @classmethod
     def _shares(cls, value: dict[Origin, float]) -> dict[Origin, float]:
@@ -243,6 +252,6 @@ class CorpusSection(Section):
         if self.max_document_bytes > 4 * self.target_shard_bytes:
             raise ValueError(
                 f"max_document_bytes ({self.max_document_bytes}) is more than four times target_shard_bytes "
-                f"({self.target_shard_bytes}): one document would burst its shard"
+                f"({self.target_shard_bytes}): one document would burst its shard; lower the one or raise the other"
             )
         return self

@@ -49,6 +49,10 @@ def test_a_wrong_source_is_refused_by_its_field(document: dict[str, Any], messag
         ({"target_shard_bytes": 10_000, "max_document_bytes": 10_000_000}, "would burst its shard"),
         ({"languages": {"allowed": ["english"]}}, "'english' is not a language code"),
         ({"normalise": {"form": "NFD"}}, "form"),
+        ({"rules": "gopher"}, "rules: a list is wanted, such as [gopher]"),
+        ({"limits": {"refuse": {"verification": ["bogus"]}}}, "'bogus' is none of verified, unverified, unknown"),
+        ({"limits": {"refuse": {"origin": ["machin"]}}}, "'machin' is none of human, machine, unknown"),
+        ({"languages": {"identify": False, "min_score": 0}}, "min_score"),
     ],
 )
 def test_an_impossible_corpus_is_refused_in_one_line(document: dict[str, Any], message: str) -> None:

@@ -91,7 +91,7 @@ def resolve(store: Store, name: str) -> str:
             return str(prefix)
     raise UserError(
         f"corpus.dedup.against: {name!r} is no run with a corpus in {store.uri}, nor the id of a corpus or dedup "
-        "artifact there; `raytrain runs` lists the runs"
+        "artifact there; `raytrain ls` lists the runs"
     )
 
 
