@@ -54,7 +54,10 @@ class Cuts:
 
 
 def read_cuts(store: Store, records: Iterable[Mapping[str, Any]]) -> Cuts | None:
-    """All cuts of a shard, given its records in whatever may have some; None where nothing cuts."""
+    """All cuts of a shard, given its records in whatever may have some; None where nothing cuts.
+
+    Raises a ValueError for a span that ends before it begins, or begins before the text.
+    """
     import pyarrow as pa
 
     held = [shard_table(store, record, OBJECT) for record in records if OBJECT in record["objects"]]
@@ -62,6 +65,9 @@ def read_cuts(store: Store, records: Iterable[Mapping[str, Any]]) -> Cuts | None
         return None
     table = pa.concat_tables([one.select(["row", "start", "end", "reason"]) for one in held])
     row, start, end = (table.column(name).to_numpy().astype(np.int64) for name in ("row", "start", "end"))
+    if ((start < 0) | (start > end)).any():
+        wrong = int(np.argmax((start < 0) | (start > end)))
+        raise ValueError(f"{OBJECT}: row {row[wrong]}: bytes {start[wrong]} to {end[wrong]} are no span")
     return Cuts(row, start, end, Coded.of(table.column("reason").cast(pa.string())))
 
 
@@ -80,7 +86,10 @@ def union(row: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def apply(texts: Any, cuts: Cuts) -> Any:
-    """The texts (a large_string column) without what is cut; buffers are copied piece by piece, never a string."""
+    """The texts (a large_string column) without what is cut; buffers are copied piece by piece, never a string.
+
+    Raises a ValueError for a span that reaches beyond its text: it would cut into the next one.
+    """
     import pyarrow as pa
 
     held = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
@@ -88,6 +97,10 @@ def apply(texts: Any, cuts: Cuts) -> Any:
     row, start, end = union(cuts.row, cuts.start, cuts.end)
     if not len(row):
         return held
+    size = offsets[row + 1] - offsets[row]
+    if (end > size).any():
+        wrong = int(np.argmax(end > size))
+        raise ValueError(f"{OBJECT}: text {row[wrong]} has {size[wrong]} bytes, a cut ends at {end[wrong]}")
     data = np.frombuffer(held.buffers()[2], np.uint8)
     start, end = start + offsets[row], end + offsets[row]
     pieces = zip([offsets[0], *end], [*start, offsets[-1]], strict=True)

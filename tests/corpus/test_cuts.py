@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytrain.corpus.coded import Coded
-from raytrain.corpus.cuts import Cuts, apply, union
+from raytrain.corpus.cuts import OBJECT, Cuts, apply, read_cuts, union
+from raytrain.store import ArtifactWriter, Store
+from raytrain.store.artifact import table_bytes
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 
@@ -69,3 +74,19 @@ def test_the_cuts_of_some_documents_are_numbered_by_their_place_among_these() ->
     assert own.end.tolist() == [2, 2]
     assert [own.reason[i] for i in range(2)] == ["a", "b"]
     assert len(held.among(np.zeros(0, np.int64)).row) == 0
+
+
+def test_a_cut_that_reaches_beyond_its_text_is_refused() -> None:
+    texts = pa.array(["one", "and another"], pa.large_string())
+    assert apply(texts, cuts([(0, 0, 3, "all")])).to_pylist() == ["", "and another"]
+    with pytest.raises(ValueError, match="text 0 has 3 bytes, a cut ends at 4"):
+        apply(texts, cuts([(0, 0, 4, "more")]))
+
+
+@pytest.mark.parametrize("span", [(-1, 3), (5, 4)])
+def test_a_span_that_is_none_is_refused(tmp_path: Path, span: tuple[int, int]) -> None:
+    writer = ArtifactWriter(Store(str(tmp_path)), "spans")
+    table = pa.table({"row": [0, 7], "start": [0, span[0]], "end": [1, span[1]], "reason": ["span", "span"]})
+    record = writer.commit_shard(0, {OBJECT: writer.put(0, OBJECT, table_bytes(table))}, 8)
+    with pytest.raises(ValueError, match=rf"row 7: bytes {span[0]} to {span[1]} are no span"):
+        read_cuts(writer.store, [record])

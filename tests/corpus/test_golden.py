@@ -33,7 +33,7 @@ GOLDEN = {
     "annotate-text": (2, "f24bc5b45e283cdf"),
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (3, "41651371ebc23bfd"),
-    "dedup": (2, "861e784c885df894"),
+    "dedup": (3, "861e784c885df894"),
     "select": (2, "a446daa8981401d5"),
 }
 

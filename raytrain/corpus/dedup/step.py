@@ -27,7 +27,7 @@ from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "dedup"
 KIND = "dedup"
-VERSION = 2
+VERSION = 3
 ROWS_PER_PARTITION = 16_000_000  # 16 bytes each, their order and a sorted copy: about 700 MB a task
 BYTES_PER_PARTITION = 500_000_000  # of text: a run of words is sampled every 50 bytes or so, 24 bytes each
 GUARDED_DOCUMENTS = 100  # a smaller source may well be a copy

@@ -41,6 +41,8 @@ def _samples(data, offsets, ngram, window, kinds, hashes, out):  # type: ignore[
         start = offsets[d]
         n = split_places(data, start, offsets[d + 1], kinds, state, begins, ends)
         many = n - ngram + 1
+        if many <= 0:  # begins and ends beyond its words are those of the text before
+            continue
         for k in range(many):
             runs[k] = run_hash(state, k, ngram, power)
         least = -1

@@ -144,6 +144,12 @@ def test_a_span_that_an_earlier_document_has_is_cut_but_for_its_ends(tmp_path: P
     assert kept[1].encode() == raw[: cut[0]["start"]] + raw[cut[0]["end"] :]
 
 
+def test_short_texts_between_long_ones_lend_and_lose_no_span(tmp_path: Path) -> None:
+    words = [" ".join(f"w{seed}x{n}" for n in range(30 if seed % 2 else 200)) for seed in range(60)]
+    walking = walk(tmp_path, words, span_words=50)
+    assert [(row["text"], row["cut_bytes"]) for row in rows(walking.corpus(), KEPT)] == [(text, 0) for text in words]
+
+
 @pytest.mark.parametrize("workers", [2, 4])
 def test_any_number_of_workers_gives_the_same_tables(tmp_path: Path, workers: int) -> None:
     records = [TEXT, NEAR, TEXT, *OTHERS, *(prose.edited(text, 3, 0.02) for text in OTHERS)]
