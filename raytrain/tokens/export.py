@@ -40,6 +40,8 @@ class Target:
         self._fs.makedirs(self._root, exist_ok=True)
 
     def write(self, name: str, pieces: Iterator[bytes]) -> None:
+        """A file of a name of its own: what is written is never written over."""
+        assert name not in self.files, name
         digest, size = hashlib.sha256(), 0
         try:
             with self._fs.open(f"{self._root}/{name}", "wb") as file:
@@ -89,11 +91,17 @@ def export_parquet(corpus: Artifact, to: str) -> dict[str, Any]:
 
 
 def _parts(tokens: Artifact) -> Iterator[tuple[str, str]]:
-    """The .bin files of the shards by their names there, and what the world calls them."""
+    """The .bin files of the shards by their names there, and what the world calls them: a domain whose name is taken
+    (as the world spells it, and case may not count there) bears its group's number behind it."""
+    taken = {VALIDATION}
     for k, group in enumerate(tokens.facts["groups"]):
         named = "".join(c if c.isalnum() or c in "._-" else "_" for c in group["domain"])
         twice = sum(g["domain"] == group["domain"] for g in tokens.facts["groups"]) > 1
-        yield f"train-{k}", f"{named}-{group['bin']}" if twice else named
+        named = f"{named}-{group['bin']}" if twice else named
+        while named.casefold() in taken:
+            named += f"-{k}"
+        taken.add(named.casefold())
+        yield f"train-{k}", named
     yield VALIDATION, VALIDATION
 
 

@@ -64,6 +64,22 @@ def test_megatrons_files_hold_the_same_documents(store: Store, tmp_path: Path) -
     assert megatron_documents(tmp_path / "out/validation_text_document") == documents_of(store, "validation")
 
 
+@pytest.mark.parametrize(
+    ("domains", "names"),
+    [(("a/b", "a_b"), ("a_b", "a_b-1")), (("validation", "A"), ("validation-0", "A")), (("B", "b"), ("B", "b-1"))],
+)
+def test_domains_that_the_world_spells_alike_keep_files_of_their_own(
+    domains: tuple[str, ...], names: tuple[str, ...], store: Store, tmp_path: Path
+) -> None:
+    tokens = artifact(store, "tokens/x")
+    groups = [{**held, "domain": name} for held, name in zip(tokens.facts["groups"], domains, strict=True)]
+    renamed = Artifact(store, tokens.prefix, {**tokens.manifest, "facts": {**tokens.facts, "groups": groups}})
+    export_megatron(renamed, artifact(store, "tokenizers/x"), str(tmp_path / "out"))
+    for group, name in enumerate(names):
+        assert megatron_documents(tmp_path / f"out/{name}_text_document") == documents_of(store, "train", group)
+    assert megatron_documents(tmp_path / "out/validation_text_document") == documents_of(store, "validation")
+
+
 def test_nanogpts_files_are_the_streams(store: Store, tmp_path: Path) -> None:
     export_nanogpt(artifact(store, "tokens/x"), artifact(store, "tokenizers/x"), str(tmp_path / "out"))
     tokens = Tokens(artifact(store, "tokens/x"))
