@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -43,11 +44,18 @@ BLANK = re.compile(rb"[ \n\t]")  # never within a character
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    """The sets by content. What makes a document contaminated is decided later, but for cuts."""
+    """The sets by content, and the Unicode that says what a word is. What makes a document contaminated is decided
+    later, but for cuts."""
     held = corpus.decontaminate
     sets = [identity(one) for one in held.sets]
     cut = {"overlap": held.overlap, "around": held.around} if held.action == "cut" else None
-    return {"sets": sets, "ngram": held.ngram, "shortest": held.shortest, "cut": cut}
+    return {
+        "sets": sets,
+        "ngram": held.ngram,
+        "shortest": held.shortest,
+        "cut": cut,
+        "unicode": unicodedata.unidata_version,
+    }
 
 
 def run(ctx: StepContext, corpus: CorpusSection) -> StepResult:
@@ -110,7 +118,8 @@ def annotate_shard(task: Task) -> Task:
 
 
 class Known:
-    """All sets' grams together: `table` finds a gram, `rows[bounds[g]:bounds[g + 1]]` say in which items it stands.
+    """All sets' grams together: `table` finds a gram, `rows[bounds[g]:bounds[g + 1]]` say where in which items it
+    stands, and `items[item_bounds[g]:item_bounds[g + 1]]` name each of these once, however often it repeats the gram.
 
     Items are numbered through all sets: `words` of each, `names` and `set` to tell them by.
     """
@@ -128,6 +137,11 @@ class Known:
         self.rows = rows[np.argsort(rows["hash"], kind="stable")]
         hashes, first = np.unique(self.rows["hash"], return_index=True)
         self.bounds = np.append(first, len(rows))
+        gram = np.repeat(np.arange(len(hashes)), np.diff(self.bounds))
+        fresh = np.ones(len(rows), np.bool_)
+        fresh[1:] = (gram[1:] != gram[:-1]) | (self.rows["item"][1:] != self.rows["item"][:-1])
+        self.items = self.rows["item"][fresh]
+        self.item_bounds = np.searchsorted(gram[fresh], np.arange(len(hashes) + 1))
         self.table = Table(hashes, self.rows["words"][first])
 
 
@@ -163,18 +177,28 @@ def _search_block(known: Known, data: Bytes, offsets: Offsets) -> Found:
     row, gram, start, end = known.table.find(data, offsets)
     if not len(row):
         return np.zeros(0, FOUND)
-    many = known.bounds[gram + 1] - known.bounds[gram]
-    hit = np.repeat(np.arange(len(gram)), many)
-    at = known.rows[known.bounds[gram][hit] + np.arange(len(hit)) - np.repeat(np.cumsum(many) - many, many)]
-    pair = row[hit] * len(known.words) + at["item"]  # the item in the document, in one number
+    # A gram covers the same words of an item however often a text holds it, and the same bytes of a text however often
+    # an item does: the two are never multiplied.
+    document, once = np.divmod(np.unique(row * len(known.table.hashes) + gram), len(known.table.hashes))
+    hit, place = _spread(known.bounds, once)
+    at = known.rows[place]
+    pair = document[hit] * len(known.words) + at["item"]  # the item in the document, in one number
     which, _, _, covered = merge(pair, at["first"], at["first"] + at["words"])
     pairs, first = np.unique(which, return_index=True)
     overlap = np.add.reduceat(covered, first) / known.words[pairs % len(known.words)]
-    which, first, last, _ = merge(pair, start[hit], end[hit])
+    hit, place = _spread(known.item_bounds, gram)
+    which, first, last, _ = merge(row[hit] * len(known.words) + known.items[place], start[hit], end[hit])
     found = np.zeros(len(which), FOUND)
     found["row"], found["item"] = which // len(known.words), which % len(known.words)
     found["start"], found["end"], found["overlap"] = first, last, overlap[np.searchsorted(pairs, which)]
     return found
+
+
+def _spread(bounds: NDArray[np.int64], grams: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each gram once for every row that `bounds` gives it: (its place among `grams`, the row)."""
+    many = bounds[grams + 1] - bounds[grams]
+    hit = np.repeat(np.arange(len(grams)), many)
+    return hit, bounds[grams][hit] + np.arange(len(hit)) - np.repeat(np.cumsum(many) - many, many)
 
 
 def cuts(

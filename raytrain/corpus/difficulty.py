@@ -8,6 +8,7 @@ before any is judged. The invariant: a document's numbers depend on the document
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ ZSTD_LEVEL = 3
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
     """Nothing of a recipe moves the numbers: by which of them bins are cut is select's affair."""
-    return {"sample": SAMPLE, "zstd": ZSTD_LEVEL}
+    return {"sample": SAMPLE, "zstd": ZSTD_LEVEL, "unicode": unicodedata.unidata_version}  # which says what a word is
 
 
 def run(ctx: StepContext) -> StepResult:

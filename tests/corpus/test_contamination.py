@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytrain.corpus import contamination
+from raytrain.corpus import contamination, difficulty
 from raytrain.corpus.rules import rules_of
 from raytrain.corpus.section import CorpusSection, Source
+from raytrain.evalsets.index import merge
 from raytrain.store import Artifact, Store
 from tests.corpus import prose
 from tests.corpus.walk import Walk, corpus, rows, write_jsonl
@@ -136,3 +137,33 @@ def test_texts_in_blocks_are_found_as_in_one(found: tuple[Found, Artifact], monk
         partial(contamination.run, corpus=again.section),
     )
     assert rows(made, contamination.MATCHES) == rows(artifact, contamination.MATCHES)
+
+
+def test_an_item_and_a_text_that_repeat_one_run_are_not_multiplied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "loop.jsonl", [{"text": "tick " * 500}, {"text": "tock " * 20}])
+    write_jsonl(tmp_path / "text.jsonl", ["tick " * 600, "tock " * 20 + "and " + "tock " * 20, prose.document(0, 12)])
+    section = corpus(decontaminate={"sets": [{"name": "loop", "uri": str(tmp_path / "loop.jsonl")}]})
+    walk = Walk(Store(str(tmp_path / "store")), [Source(name="s", uri=str(tmp_path / "text.jsonl"))], section)
+    merged: list[int] = []
+
+    def counted(*held: Any) -> Any:
+        merged.append(len(held[0]))
+        return merge(*held)
+
+    monkeypatch.setattr(contamination, "merge", counted)
+    config, parents = contamination.config_of(section), {"documents": walk.ingest()}
+    made = walk.make(contamination, config, parents, partial(contamination.run, corpus=section))
+    assert max(merged) < 1200  # about as many as the text or the item has words, not their product
+    assert [row["overlap"] for row in rows(made, contamination.OBJECT)] == [1, 1, 0]
+    spans = [(r["row"], r["start"], r["end"]) for r in rows(made, contamination.MATCHES)]
+    assert spans == [(0, 0, 2999), (1, 0, 99), (1, 104, 203)]
+
+
+def test_another_unicode_is_another_artifact(found: tuple[Found, Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
+    held, _ = found
+    before = [contamination.config_of(held.section), difficulty.config_of(held.section)]
+    monkeypatch.setattr("unicodedata.unidata_version", "1.0")
+    after = [contamination.config_of(held.section), difficulty.config_of(held.section)]
+    assert before[0] != after[0] and before[1] != after[1]
