@@ -30,6 +30,8 @@ FEW_BYTES = 16 << 10  # of lines that Python reads faster than it calls the kern
 LINES_AT_ONCE = 1 << 16  # a line costs some 150 bytes beside its own
 ROWS_AT_ONCE = 1024  # of Parquet
 REPEATED_BELOW = 64  # stored bytes a row, below which Parquet's texts are short or repeated
+# What a value raises that Python cannot hold: a year beyond 9999, a zone that is unknown, bytes that are no UTF-8.
+UNREADABLE = (ArithmeticError, LookupError, ValueError, NotImplementedError)
 # JSON may write a byte as six (\u0041), and a record has other fields too.
 JSON_EXPANSION = 6
 JSON_OTHER_FIELDS = 1 << 20
@@ -200,7 +202,6 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    row = 0
     try:
         size = file.seek(0, io.SEEK_END)
         metadata = pq.read_metadata(file)
@@ -215,13 +216,20 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
             read_dictionary=[text_field] if _repeats(metadata, text_field) else None,
             page_checksum_verification=True,
         )
-        columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
-        text_bytes = 0
-        # Group by group: a batch across two would take the good one down with the damaged one.
-        for group in range(table.num_row_groups):
+    except Unreachable:  # the store's trouble says nothing of the file
+        raise
+    except (OSError, pa.ArrowException) as error:
+        yield _damaged(0, error)
+        return
+    columns = [text_field, *(name for name in OWN_FIELDS if name in names and name != text_field)]
+    first = text_bytes = 0
+    # Group by group: damage in one costs no row of another.
+    for group in range(table.num_row_groups):
+        row, end = first, first + metadata.row_group(group).num_rows
+        try:
             rows = _rows_at_once(metadata.row_group(group))
             for batch in table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-                for part in _decoded_parts(batch, text_field):
+                for part in _decoded_parts(_first_of_each(batch, columns), text_field):
                     text_bytes += part.column(text_field).nbytes
                     if text_bytes > max(RATIO_FROM, LARGEST_RATIO * size):
                         detail = f"grows to more than {LARGEST_RATIO} times its size, as only a zip bomb does"
@@ -229,10 +237,20 @@ def read_parquet(file: IO[bytes], path: str, text_field: str, longest: int) -> I
                         return
                     yield from _parquet_records(part, text_field, row)
                     row += part.num_rows
-    except Unreachable:  # the store's trouble says nothing of the file
-        raise
-    except (pa.ArrowInvalid, OSError, pa.ArrowException) as error:
-        yield Broken(row, "broken_stream", " ".join(str(error).split())[:300])
+        except Unreachable:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            yield _damaged(row, error, max(1, end - row))
+        first = max(row, end)
+
+
+def _damaged(row: int, error: Exception, count: int = 1) -> Broken:
+    return Broken(row, "broken_stream", " ".join(str(error).split())[:300], count=count)
+
+
+def _first_of_each(batch: Any, columns: Sequence[str]) -> Any:
+    """A batch's columns by place: a file may name two alike, and then a name stands for none."""
+    return batch.select([batch.schema.names.index(name) for name in columns])
 
 
 def _repeats(metadata: Any, column: str) -> bool:
@@ -280,7 +298,11 @@ def _parquet_records(batch: Any, text_field: str, first: int) -> Iterator[Found]
         texts = texts.cast(pa.large_string())
     except pa.ArrowInvalid:
         for i, text in enumerate(texts):
-            yield record_of(first + i, text.as_py(), {name: column[i].as_py() for name, column in others.items()})
+            fields = {name: column[i].as_py() for name, column in others.items()}
+            try:
+                yield record_of(first + i, text.as_py(), fields)
+            except UNREADABLE:
+                yield Broken(first + i, "missing_text", f"the text is a {texts.type}"[:300])
         return
     there = texts.is_valid().to_numpy(zero_copy_only=False)
     for i in np.flatnonzero(~there).tolist():
@@ -370,5 +392,5 @@ def plain(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             return None
         return str(value).encode("utf-8").decode()
-    except (UnicodeError, ValueError):
+    except UNREADABLE:
         return None

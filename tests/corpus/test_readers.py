@@ -194,17 +194,38 @@ def test_truncated_parquet_is_one_broken_stream(data: bytes) -> None:
     assert [reason for _, reason in reasons(found(data, "a.parquet", "parquet"))] == ["broken_stream"]
 
 
-def test_parquet_damaged_in_a_later_row_group_keeps_the_earlier() -> None:
+def test_a_damaged_row_group_of_parquet_costs_and_counts_its_own_rows_alone() -> None:
     texts = [f"document number {i} " * 20 for i in range(2000)]
     options = {"row_group_size": 500, "use_dictionary": False, "write_page_checksum": True}
     data = bytearray(parquet({"text": texts}, **options))
     offset = pq.ParquetFile(io.BytesIO(bytes(data))).metadata.row_group(2).column(0).data_page_offset
     data[offset + 6000 : offset + 6080] = bytes(80)  # behind the page header
     records = found(bytes(data), "a.parquet", "parquet")
-    assert [r.text for r in records[:1000] if isinstance(r, Raw)] == texts[:1000]
-    last = records[-1]
-    assert isinstance(last, Broken)
-    assert last.reason == "broken_stream"
+    good = {r.record: r.text for r in records if isinstance(r, Raw)}
+    broken = [r for r in records if isinstance(r, Broken)]
+    assert {r.reason for r in broken} == {"broken_stream"}
+    assert sum(r.count for r in broken) == 2000 - len(good)
+    assert good == {i: texts[i] for i in (*range(broken[0].record), *range(1500, 2000))}
+    assert broken[0].record >= 1000
+
+
+def test_parquet_values_that_python_cannot_hold_are_absent_and_texts_of_them_are_missing() -> None:
+    fields = {
+        "date": pa.array([2**40], pa.timestamp("s")),
+        "id": pa.array([0], pa.timestamp("us", "Nowhere/At_All")),
+        "url": pa.array([2**30], pa.date32()),
+    }
+    assert found(parquet({"text": ["kept"], **fields}), "a.parquet", "parquet") == [Raw(0, "kept")]
+    half = pa.StructArray.from_arrays([pa.array([b"\xff"], pa.binary()).view(pa.string())], ["words"])
+    for text in (half, *fields.values()):
+        assert reasons(found(parquet({"text": text}), "a.parquet", "parquet")) == [(0, "missing_text")]
+
+
+def test_parquet_that_names_two_columns_alike_gives_the_first() -> None:
+    sink = io.BytesIO()
+    columns = [pa.array(values) for values in (["one"], ["two"], ["u"], ["v"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["text", "text", "url", "url"]), sink)
+    assert found(sink.getvalue(), "a.parquet", "parquet") == [Raw(0, "one", {"url": "u"})]
 
 
 @pytest.mark.parametrize(
