@@ -90,7 +90,10 @@ def rules_of(corpus: CorpusSection) -> list[Rule]:
     """The rules of a recipe's corpus section, in order; last what evaluation sets ask for, where they are not cut."""
     rules, asked = load(corpus.rules, corpus.overrides, stages_of(corpus)), corpus.decontaminate
     if asked.sets and asked.action == "drop":
-        rules.append(Rule("decontamination", "overlap", "overlap", "<", asked.overlap, stage="contamination"))
+        last = Rule("decontamination", "overlap", "overlap", "<", asked.overlap, stage="contamination")
+        if last.key in {rule.key for rule in rules}:
+            raise UserError(f"corpus.rules: {last.key!r} is the rule of corpus.decontaminate; rename your set")
+        rules.append(last)
     return rules
 
 
@@ -111,10 +114,15 @@ def load(
 ) -> list[Rule]:
     """The rules of the sets in order, thresholds moved or rules dropped (None) by `overrides`.
 
-    Raises a UserError for an override of no rule, and for one that loosens a rule without a reason.
+    Raises a UserError for two rules of one name, for an override of no rule, and for one that loosens a rule without a
+    reason.
     """
     rules = [rule for held in sets for rule in read_set(held, stages)]
-    known = {rule.key for rule in rules}
+    known: set[str] = set()
+    for rule in rules:
+        if rule.key in known:
+            raise UserError(f"corpus.rules: two rules are called {rule.key!r}; rename one, or name its set only once")
+        known.add(rule.key)
     for key in overrides:
         if key not in known:
             raise UserError(f"corpus.overrides: no rule is called {key!r}; {_hint(key, sorted(known))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +188,22 @@ def test_a_wrong_rule_file_is_refused_with_its_path(tmp_path: Path, text: str, m
 def test_a_rule_file_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"corpus\.rules: 'absent\.yaml' cannot be read"):
         read_set("absent.yaml")
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        [{"mine": {"rules": {"x_de": "word_count >= 5"}, "by_language": {"de": {"x": "word_count >= 9"}}}}],
+        [{"mine": {"x_de": "word_count >= 5"}}, {"mine": {"x_de": "word_count >= 9"}}],
+    ],
+)
+def test_two_rules_of_one_name_are_refused(sets: list[dict[str, Any]]) -> None:
+    with pytest.raises(UserError, match=r"two rules are called 'mine\.x_de'"):
+        load(sets, {})
+
+
+def test_a_rule_of_the_name_that_decontamination_has_is_refused() -> None:
+    sets = [{"name": "quiz", "uri": "/nowhere/quiz.jsonl"}]
+    held = {"rules": [{"decontamination": {"overlap": "word_count >= 5"}}], "decontaminate": {"sets": sets}}
+    with pytest.raises(UserError, match=r"is the rule of corpus\.decontaminate"):
+        rules_of(CorpusSection.model_validate(held))
