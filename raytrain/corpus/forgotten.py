@@ -68,3 +68,16 @@ def among(documents: Artifact) -> list[str]:
             found.update(column.filter(pc.is_in(column, value_set=pa.array(ids))).to_pylist())
     store.put_if_absent(key, canonical_json(sorted(found)).encode())
     return sorted(found)
+
+
+def hidden(documents: Artifact) -> frozenset[str]:
+    """All listed ids, and the record ids of these documents whose texts are listed: what nobody is to be shown."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = {entry.id for entry in listed(documents.store)}
+    texts = pa.array(sorted(found), pa.string())
+    for record in documents.shards if found else ():
+        index = shard_table(documents.store, record, INDEX, ["doc_id", "record_id"])
+        found.update(index.filter(pc.is_in(index.column("doc_id"), value_set=texts)).column("record_id").to_pylist())
+    return frozenset(found)

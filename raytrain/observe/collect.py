@@ -11,12 +11,14 @@ from collections import Counter
 from typing import Any
 
 from raytrain.config import digest
+from raytrain.corpus.forgotten import hidden
 from raytrain.errors import UserError
 from raytrain.ledger import account, read_events
 from raytrain.store import Artifact, Store, open_artifact
 from raytrain.store import attempt as attempts
 
 SHOWN, SHARDS_SHOWN = 40, 32  # documents of a kind, and from how many shards at most they are taken
+IDS = ("doc_id", "record_id", "a_record_id", "b_record_id")  # in samples: whose text a row shows
 NOTABLE = ("node_up", "node_down", "restore", "checkpoint", "skipped", "warning", "price")
 
 
@@ -76,6 +78,7 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         curve.append({**event["value"], "step": step, "tokens": tokens})
     evaluated = made["evaluate"].facts if "evaluate" in made else {}
     baseline = made["baseline"].facts if "baseline" in made else {}
+    gone = hidden(made["ingest"]) if "ingest" in made else frozenset()
     data_usd = sum(float(a.manifest["cost"].get("usd", 0)) for n, a in made.items() if n != "pretrain")
     return {
         "run": run,
@@ -89,9 +92,9 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         "samples": evaluated.get("samples", []),
         "corpus": made["select"].facts if "select" in made else {},
         "ingest": made["ingest"].facts if "ingest" in made else {},
-        "rejected": _documents(made.get("select"), "rejected.parquet"),
-        "borderline": _documents(made.get("select"), "borderline.parquet"),
-        "gallery": _documents(made.get("dedup"), "gallery.parquet"),
+        "rejected": _documents(made.get("select"), "rejected.parquet", gone),
+        "borderline": _documents(made.get("select"), "borderline.parquet", gone),
+        "gallery": _documents(made.get("dedup"), "gallery.parquet", gone),
         "threshold": made["dedup"].manifest["config"].get("jaccard") if "dedup" in made else None,
         "tokens": made["tokenize"].facts if "tokenize" in made else {},
         "evaluation": {k: v for k, v in evaluated.items() if k != "samples"}
@@ -164,8 +167,11 @@ def _latest_by_step(events: list[dict[str, Any]], kind: str) -> list[dict[str, A
     return [latest[k] for k in sorted(latest)]
 
 
-def _documents(artifact: Artifact | None, name: str) -> list[dict[str, Any]]:
-    """At most SHOWN rows of a table of samples, one of each first reason before a second of any; always the same."""
+def _documents(artifact: Artifact | None, name: str, gone: frozenset[str]) -> list[dict[str, Any]]:
+    """At most SHOWN rows of a table of samples, one of each first reason before a second of any; always the same.
+
+    None of a document or record in `gone`, whenever the table was made.
+    """
     if artifact is None:
         return []
     from raytrain.store.artifact import read_table
@@ -173,6 +179,7 @@ def _documents(artifact: Artifact | None, name: str) -> list[dict[str, Any]]:
     holding = [shard for shard, record in enumerate(artifact.shards) if name in record["objects"]]
     some = holding[:: -(-len(holding) // SHARDS_SHOWN) or 1]
     rows = [row for shard in some for row in read_table(artifact, shard, name).to_pylist()]
+    rows = [row for row in rows if gone.isdisjoint(row.get(name) for name in IDS)]
     rows.sort(key=lambda row: digest(row.get("doc_id")))
     return in_turns(rows)[:SHOWN]
 
