@@ -55,16 +55,47 @@ def test_csv_rows_become_records_with_their_fields() -> None:
 
 
 def test_a_bad_csv_row_costs_no_other() -> None:
-    rows = [b"id,text", b'1,"a" b', b"2", b"3,\xff", b"4,x,y", b"5,good", b'6,"never closed', b"7,swallowed"]
-    expected = ["bad_csv", "bad_csv", "not_utf8", "bad_csv", "good", "bad_csv"]
+    rows = [b"id,text", b'1,"a" b', b"2", b"3,\xff", b"4,x,y", b"5,good", b'6,"never closed', b"7,kept"]
+    expected = ["bad_csv", "bad_csv", "not_utf8", "bad_csv", "good", "bad_csv", "kept"]
     assert reasons(found(b"\n".join(rows), "a.csv")) == list(enumerate(expected))
+
+
+@pytest.mark.parametrize(("ending", "by"), [("csv", ","), ("tsv", "\t")])
+def test_a_stray_quote_swallows_no_row(ending: str, by: str) -> None:
+    rows = [
+        ("id,text", None),
+        ('1,5" wide', '5" wide'),
+        ('2,said "so" twice', 'said "so" twice'),
+        ('3,"opens here', "bad_csv"),
+        ("4,fourth", "fourth"),
+        ('5,"two\nlines, ""quoted"""', 'two\nlines, "quoted"'),
+        ('6,"swallows', "bad_csv"),
+        ("7,seventh", "seventh"),
+        ('8,closes",too many', "bad_csv"),
+        ('9,""', ""),
+        ('10,"\n\n"', "\n\n"),
+        ('11,"open to the end', "bad_csv"),
+        ("12,twelfth", "twelfth"),
+    ]
+    data = "\n".join(row.replace(",", by).replace(f"lines{by}", "lines,") for row, _ in rows).encode()
+    assert reasons(found(data, f"a.{ending}")) == list(enumerate(expected for _, expected in rows[1:]))
+
+
+def test_a_csv_row_of_several_lines_that_is_no_utf8_is_one_and_two_rows_in_its_lines_are_two() -> None:
+    assert reasons(found(b'id,text\n1,"\xff\nb"\n2,c', "a.csv")) == [(0, "not_utf8"), (1, "c")]
+    data = b'id,text\n1,"\xff\n2,kept\n3,b","x"\n'
+    assert reasons(found(data, "a.csv")) == [(0, "bad_csv"), (1, "kept"), (2, "bad_csv")]
 
 
 def test_a_csv_quote_that_is_never_closed_holds_no_more_than_a_row() -> None:
     data = b'id,text\n1,"' + (b"x" * 99 + b"\n") * 12_000 + b"2,good\n"
     records = found(data, "a.csv", longest=1000)
-    assert reasons(records)[0] == (0, "oversize")
-    assert reasons(records)[-1][1] == "good"
+    assert reasons(records) == [*enumerate(["bad_csv"] * 12_000), (12_000, "good")]
+
+
+def test_a_csv_line_longer_than_any_row_is_oversize() -> None:
+    data = b"id,text\n1," + b"x" * 3_000_000 + b"\n2,good\n"
+    assert reasons(found(data, "a.csv", longest=1000)) == [(0, "oversize"), (1, "good")]
 
 
 def test_csv_without_the_text_column_counts_every_row() -> None:
@@ -167,7 +198,8 @@ def epub(**members: str | bytes) -> bytes:
         "OEBPS/book.opf": PACKAGE,
         "OEBPS/text/two.xhtml": "<html><body><p>The second chapter.</p></body></html>",
         "OEBPS/text/on e.xhtml": "<html><body><h1>One</h1><p>The first chapter.</p></body></html>",
-    } | members
+        **members,
+    }
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as book:
         for name, data in held.items():
             book.writestr(name, data)
