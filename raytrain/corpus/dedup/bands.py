@@ -131,6 +131,8 @@ def of_documents(store: Store, task: Mapping[str, Any], where: Mapping[str, Any]
     """The rows of a sender's documents, from an exchange by range of documents."""
     shards: Sequence[Mapping[str, Any]] = task["shards"]
     first, end = shards[0]["first"], shards[-1]["first"] + shards[-1]["rows"]
-    parts = range(first // task["range"], (max(first, end - 1)) // task["range"] + 1)
+    if first == end:  # behind the last document there may be no range
+        return np.zeros(0, dtype)
+    parts = range(first // task["range"], (end - 1) // task["range"] + 1)
     rows = np.concatenate([exchange.receive(store, where, part, dtype) for part in parts])
     return np.asarray(rows[(rows["doc"] >= first) & (rows["doc"] < end)])

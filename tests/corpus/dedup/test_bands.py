@@ -17,6 +17,7 @@ from raytrain.corpus.dedup.bands import (
     candidate_pairs,
     distinct,
     needed,
+    of_documents,
     partition_of,
     signature_values,
 )
@@ -82,6 +83,23 @@ def test_partitions_receive_every_row_once(tmp_path: object) -> None:
     assert len(got[7]) == 0
     assert np.array_equal(np.sort(np.concatenate(got), order="doc"), sent)
     assert np.array_equal(np.sort(exchange.receive_all(store, records, "rows.bin", ROW), order="doc"), sent)
+
+
+def test_shards_of_no_documents_have_no_rows_even_behind_the_last_range(tmp_path: object) -> None:
+    store = Store(str(tmp_path))
+    writer = ArtifactWriter(store, "x")
+    rows = np.zeros(4, ROW)
+    rows["doc"] = np.arange(4)
+    sent = writer.commit_shard(0, exchange.send(writer, 0, "rows", rows, rows["doc"] // 2, 2), len(rows))
+    where = exchange.plan(store, "x", "rows", [sent])
+
+    def held(*shards: tuple[int, int]) -> list[int]:
+        task = {"shards": [{"first": first, "rows": count} for first, count in shards], "range": 2}
+        return list(of_documents(store, task, where, ROW)["doc"].tolist())
+
+    assert held((0, 0), (0, 3)) == [0, 1, 2]
+    assert held((1, 3), (4, 0)) == [1, 2, 3]
+    assert held((4, 0)) == held((2, 0)) == []
 
 
 def test_partitions_are_of_equal_size() -> None:

@@ -150,6 +150,20 @@ def test_short_texts_between_long_ones_lend_and_lose_no_span(tmp_path: Path) -> 
     assert [(row["text"], row["cut_bytes"]) for row in rows(walking.corpus(), KEPT)] == [(text, 0) for text in words]
 
 
+def test_a_last_shard_without_documents_is_searched_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.corpus.dedup.pool.RANGE_DOCUMENTS", 2)
+    walking = walk(tmp_path, [TEXT, NEAR, *OTHERS[:2]], span_words=20)
+    write_jsonl(tmp_path / "raw" / "b.jsonl", [{"text": None}] * 3)
+    walking.section = walking.section.model_copy(update={"target_shard_bytes": 1})
+    documents = walking.ingest()
+    assert documents.shards[-1]["rows"] == 0
+    found = walking.dedup(documents, walking.annotate(documents)["minhash"])
+    assert len(gone(rows(found, DEDUP))) == 1
+    assert walking.corpus().manifest["rows"] == 3
+
+
 @pytest.mark.parametrize("workers", [2, 4])
 def test_any_number_of_workers_gives_the_same_tables(tmp_path: Path, workers: int) -> None:
     records = [TEXT, NEAR, TEXT, *OTHERS, *(prose.edited(text, 3, 0.02) for text in OTHERS)]
