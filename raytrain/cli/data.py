@@ -155,6 +155,8 @@ def _print_corpus(corpus: dict[str, Any]) -> None:
         print(f"    {held['tokens']} tokens in {held['artifact']}: {held['split']}, {place}")
         for run, steps in held["steps"].items():
             print(f"      run {run} trained on them at {_steps(steps)}")
+        for run, why in held["unordered"].items():
+            print(f"      order of run {run} cannot be computed: {why}")
 
 
 def _steps(steps: list[int]) -> str:

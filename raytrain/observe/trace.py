@@ -29,6 +29,9 @@ RECORD = (
     "record_id doc_id source file record bytes domain licence origin verification date url id declared_language".split()
 )
 
+Lineage = Mapping[str, set[str]]
+"""The prefixes of artifacts by run."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -86,8 +89,9 @@ def corpus_of(store: Store, name: str) -> Artifact:
 
 
 def trace(store: Store, id: str, run: str | None = None) -> dict[str, Any]:
-    """What happened to a document and why. Raises a UserError for one that is nowhere."""
-    return {"id": id, "records": [_record(store, place) for place in find(store, [id], run)]}
+    """What happened to a document and why, in every run or in one. Raises a UserError for one that is nowhere."""
+    lineage = _lineage(store, run)
+    return {"id": id, "records": [_record(store, place, lineage, run is None) for place in find(store, [id], run)]}
 
 
 def touched(store: Store, places: Iterable[Place]) -> dict[str, Any]:
@@ -128,13 +132,13 @@ def touched(store: Store, places: Iterable[Place]) -> dict[str, Any]:
     }
 
 
-def _record(store: Store, place: Place) -> dict[str, Any]:
+def _record(store: Store, place: Place, lineage: Lineage, every: bool) -> dict[str, Any]:
+    """`every`: what no run of `lineage` has is told, too."""
     index = _one(place, place.documents.shards[place.shard], INDEX)
-    lineage = _lineage(store)
     numbers = {}
     for stage in store.folders("attributes"):
         for made in _all(store, f"attributes/{stage}"):
-            if made.facts.get("documents") == place.documents.id:
+            if made.facts.get("documents") == place.documents.id and (every or _runs(lineage, made)):
                 row = _one(place, made.shards[place.shard], f"{stage}.parquet")
                 numbers[stage] = {name: value for name, value in row.items() if not isinstance(value, bytes)}
     return {
@@ -146,12 +150,13 @@ def _record(store: Store, place: Place) -> dict[str, Any]:
         "corpora": [
             _in_corpus(store, place, index["doc_id"], corpus, numbers, lineage)
             for corpus in _made_from(store, "corpora", "documents", place.documents)
+            if every or _runs(lineage, corpus)
         ],
     }
 
 
 def _in_corpus(
-    store: Store, place: Place, doc_id: str, corpus: Artifact, numbers: Mapping[str, Any], lineage: Mapping[str, Any]
+    store: Store, place: Place, doc_id: str, corpus: Artifact, numbers: Mapping[str, Any], lineage: Lineage
 ) -> dict[str, Any]:
     """What a corpus made of a record: kept or not and why, its duplicates, what is cut, where its tokens stand."""
     verdict = _verdict(place, corpus)
@@ -253,16 +258,24 @@ def _tokens(place: Place, made: Artifact) -> dict[str, Any]:
     return {"artifact": made.prefix, "shard": place.shard, **held}
 
 
-def _trained(store: Store, place: Place, made: Artifact, lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with the optimizer steps of every run that trained on these tokens."""
+def _trained(store: Store, place: Place, made: Artifact, lineage: Lineage) -> dict[str, Any]:
+    """The same with the optimizer steps of every run that trained on these tokens.
+
+    `unordered` says of a run why it has no order: its recipe cannot be trained, and so it never was.
+    """
     held = _tokens(place, made)
-    runs = {}
-    if held["split"] == "train":
-        for run in _runs(lineage, made):
+    steps: dict[str, list[int]] = {}
+    unordered: dict[str, str] = {}
+    for run in _runs(lineage, made) if held["split"] == "train" else ():
+        try:
             training = Training(store, run)
-            start = training.start_of(held["shard"], held["group"]) + held["position"]
-            runs[run] = training.steps_with(held["group"], start, start + held["tokens"])
-    return {**held, "domain": made.facts["groups"][held["group"]]["domain"], "steps": runs}
+        except UserError as error:
+            unordered[run] = str(error)
+            continue
+        start = training.start_of(held["shard"], held["group"]) + held["position"]
+        steps[run] = training.steps_with(held["group"], start, start + held["tokens"])
+    domain = made.facts["groups"][held["group"]]["domain"]
+    return {**held, "domain": domain, "steps": steps, "unordered": unordered}
 
 
 def _verdict(place: Place, corpus: Artifact) -> dict[str, Any]:
@@ -288,13 +301,13 @@ def _made_from(store: Store, kind: str, role: str, parent: Artifact) -> list[Art
     return [made for made in _all(store, kind) if made.manifest["parents"].get(role) == parent.id]
 
 
-def _lineage(store: Store) -> dict[str, set[str]]:
-    """The prefixes of every run's artifacts."""
+def _lineage(store: Store, run: str | None = None) -> Lineage:
+    """The prefixes of every run's artifacts, or of one's."""
     found = {}
-    for run in run_names(store):
-        found[run] = {artifact.prefix for artifact in artifacts_of(store, run).values()}
+    for name in run_names(store) if run is None else [run]:
+        found[name] = {artifact.prefix for artifact in artifacts_of(store, name).values()}
     return found
 
 
-def _runs(lineage: Mapping[str, set[str]], artifact: Artifact) -> list[str]:
+def _runs(lineage: Lineage, artifact: Artifact) -> list[str]:
     return sorted(run for run, prefixes in lineage.items() if artifact.prefix in prefixes)
