@@ -84,6 +84,20 @@ class Recipe(Section):
             raise ValueError(f"tokenizer.file: name the tokenizer.json that made the tokens of {given[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _curriculum(self) -> Recipe:
+        if not self.train.curriculum or self.sources_are_tokens:
+            return self
+        given = len(self.train.curriculum[0].bins)
+        asked = self.corpus.difficulty
+        if given != (asked.bins if asked else 1):
+            there = f"makes {asked.bins}; give each stage as many weights, or" if asked else "is not given;"
+            raise ValueError(
+                f"train.curriculum: every stage weighs {given} bins, but corpus.difficulty {there} "
+                f"set corpus.difficulty.bins={given}"
+            )
+        return self
+
     @property
     def sources_are_tokens(self) -> bool:
         """Whether the sources are token files: nothing is curated or encoded then."""
