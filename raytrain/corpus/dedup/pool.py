@@ -7,7 +7,6 @@ smallest stays. The invariant: of an earlier corpus only small columns and store
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,9 @@ from raytrain.store.step import StepContext, Task
 
 NODE = np.dtype([("doc", "<i8"), ("high", "<u8"), ("low", "<u8"), ("rank", "<u8")])
 SENDER_DOCUMENTS = 1_000_000  # of neighbouring shards that one task sends: with 14 bands 224 MB of rows, 1 GB of work
+SENDER_BYTES = (
+    1_000_000_000  # of their text: sampled runs are half of it in rows, shingles of words a third more than it
+)
 SENDERS = 64  # at least, where there are as many shards: smaller corpora are not to wait for one worker
 RANGE_DOCUMENTS = 1_000_000  # of which one task compares the pairs
 RANGES = 32
@@ -48,11 +50,18 @@ class Pool:
         return max(1, -(-self.documents // self.range_documents))
 
     def senders(self) -> list[list[Mapping[str, Any]]]:
-        """Runs of shards, one task each."""
-        count = max(-(-self.documents // SENDER_DOCUMENTS), min(len(self.shards), SENDERS))
-        size = max(1, self.documents // count)
-        runs = itertools.groupby(self.shards, key=lambda shard: int(shard["first"]) // size)
-        return [list(run) for _, run in runs]
+        """Runs of shards, one task each: within both bounds, but for a shard that is beyond one by itself."""
+        many = max(1, self.documents // max(1, min(len(self.shards), SENDERS)))
+        most = min(SENDER_DOCUMENTS, many)
+        runs: list[list[Mapping[str, Any]]] = []
+        documents = size = 0
+        for shard in self.shards:
+            documents, size = documents + shard["rows"], size + shard["documents"]["facts"]["bytes"]
+            if not runs or documents > most or size > SENDER_BYTES:
+                runs.append([])
+                documents, size = shard["rows"], shard["documents"]["facts"]["bytes"]
+            runs[-1].append(shard)
+        return runs
 
     def tasks(self, ctx: StepContext, room: str, **more: Any) -> list[Task]:
         """One task a sender, below the artifact's own prefix."""
@@ -69,14 +78,25 @@ def pool_of(ctx: StepContext) -> Pool:
     own = sum(shard["rows"] for shard in shards)
     for prefix in ctx.config["against"]:
         kept, documents, minhash = _earlier(ctx.store, prefix)
-        if minhash.manifest["config"] != ctx.parents["minhash"].manifest["config"]:
-            raise UserError(
-                f"corpus.dedup.against: {prefix} has signatures made with {minhash.manifest['config']}, this recipe "
-                f"asks for {ctx.parents['minhash'].manifest['config']}; set bands, rows, ngram and unit alike"
-            )
+        _check_alike(prefix, minhash, ctx.parents["minhash"])
         first = shards[-1]["first"] + shards[-1]["rows"] if shards else 0
         shards += _shards({"documents": documents, "minhash": minhash, "kept": kept}, first, {"earlier": prefix})
     return Pool(shards, own, shards[-1]["first"] + shards[-1]["rows"] if shards else 0)
+
+
+def _check_alike(prefix: str, earlier: Artifact, own: Artifact) -> None:
+    """Raises a UserError where signatures of one text would differ: they were made otherwise, or by other code."""
+    theirs, ours = ({"version": held.manifest["version"], **held.manifest["config"]} for held in (earlier, own))
+    if theirs == ours:
+        return
+    names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    remedy = "set bands, rows, ngram and unit alike"
+    if {"version", "unicode"} & set(names):
+        remedy = "make that corpus again with this version of raytrain and of Python, or leave it out"
+    told = "; ".join(
+        f"{name} {theirs.get(name, 'unknown')}, this recipe's {ours.get(name, 'unknown')}" for name in names
+    )
+    raise UserError(f"corpus.dedup.against: {prefix} has other signatures: {told}; {remedy}")
 
 
 def resolve(store: Store, name: str) -> str:

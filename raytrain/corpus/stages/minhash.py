@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,12 @@ from raytrain.corpus.stages.stage import Stage
 
 
 def config_of(corpus: CorpusSection) -> dict[str, Any]:
-    """Not how values are grouped into bands: one set of signatures serves every grouping of as many values."""
-    dedup = corpus.dedup
-    return {"values": dedup.bands * dedup.rows, "ngram": dedup.ngram, "unit": dedup.unit}
+    """Not how values are grouped into bands: one set of signatures serves every grouping of as many values.
+
+    The version of Unicode says what a word is made of; dedup, which splits by it too, has these as its parent.
+    """
+    dedup, unicode = corpus.dedup, unicodedata.unidata_version
+    return {"values": dedup.bands * dedup.rows, "ngram": dedup.ngram, "unit": dedup.unit, "unicode": unicode}
 
 
 def columns(documents: Any, config: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from raytrain.corpus.dedup import DEDUP, PAIRS
 from raytrain.corpus.ingest import DOCUMENTS
 from raytrain.corpus.section import Source
 from raytrain.corpus.select import KEPT
+from raytrain.corpus.stages import minhash
 from raytrain.errors import UserError
 from raytrain.store import Artifact, Store
 from raytrain.store.step import Task
@@ -122,8 +124,23 @@ def test_an_earlier_corpus_that_is_not_there_or_has_other_signatures_is_refused(
     with pytest.raises(UserError, match="against: 'nobody' is no run"):
         searched(walk(tmp_path, [TEXT], against=["nobody"]))
     earlier = walk(tmp_path, OTHERS, raw="old").corpus()
-    with pytest.raises(UserError, match="set bands, rows, ngram and unit alike"):
+    with pytest.raises(UserError, match="ngram 5, this recipe's 4; set bands, rows, ngram and unit alike"):
         searched(walk(tmp_path, [TEXT], ngram=4, against=[earlier.id]))
+
+
+def test_signatures_by_other_code_or_another_unicode_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = walk(tmp_path, OTHERS, raw="old").corpus()
+    fresh = walk(tmp_path, OTHERS, raw="new", against=[earlier.id])
+    version = minhash.STAGE.version
+    with monkeypatch.context() as patched:
+        patched.setattr("raytrain.corpus.stages.minhash.STAGE", replace(minhash.STAGE, version=99))
+        with pytest.raises(UserError, match=rf"version {version}, this recipe's 99; make that corpus again"):
+            searched(fresh)
+    monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
+    with pytest.raises(UserError, match=r"unicode [0-9.]+, this recipe's 99\.0\.0; make that corpus again"):
+        searched(fresh)
 
 
 def test_a_span_that_an_earlier_document_has_is_cut_but_for_its_ends(tmp_path: Path) -> None:
