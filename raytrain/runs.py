@@ -69,10 +69,10 @@ def _refuse_forgotten(store: Store, run: str, made: Mapping[str, Artifact]) -> N
     corpus = artifacts_of(store, run).get(select.NAME)
     if corpus is None or ingest.NAME not in made or corpus.manifest["parents"]["documents"] != made[ingest.NAME].id:
         return
-    since = set(forgotten.among(made[ingest.NAME])) - set(corpus.manifest["config"].get("forgotten", ()))
+    since = forgotten.since(made[ingest.NAME], corpus)
     if since:
         raise UserError(
-            f"name: run {run!r} was made before {len(since)} of its documents were to be forgotten ({min(since)}); "
+            f"name: run {run!r} was made before {len(since)} of its documents were to be forgotten ({since[0]}); "
             "choose another name to make it without them (steps before select are shared, not repeated)"
         )
 

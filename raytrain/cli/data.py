@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from typing import Annotated, Any
 
 import typer
@@ -87,8 +88,9 @@ def forget(
 
     place = open_store(store)
     places = find(place, ids)
-    entries = put(place, ids, reason)
-    found = {"forgotten": [vars(entry) for entry in entries], **touched(place, places)}
+    new, known = put(place, ids, reason)
+    told = {"forgotten": [vars(entry) for entry in new], "already": [vars(entry) for entry in known]}
+    found = {**told, **touched(place, places)}
     if not as_json:
         _print_touched(found)
     print_json(as_json, found)
@@ -166,7 +168,11 @@ def _steps(steps: list[int]) -> str:
 
 
 def _print_touched(found: dict[str, Any]) -> None:
-    print(f"{found['records']} record(s) will not be in any corpus made from now on")
+    for entry in found["already"]:
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry["at"]))
+        print(f"{entry['id']}: already forgotten since {since}, reason: {entry['reason']}")
+    if found["forgotten"]:
+        print(f"{found['records']} record(s) will not be in any corpus made from now on")
     for kind in ("corpora", "tokens"):
         for prefix, held in found[kind].items():
             many = f"{held['tokens']} tokens" if "tokens" in held else f"{held['records']} of them"

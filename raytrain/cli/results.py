@@ -71,7 +71,11 @@ def export_model(store: Store, run: str, to: str) -> Path:
 
 
 def export_data(store: Store, run: str, form: str, to: str) -> dict[str, Any]:
-    """Writes a run's tokens or texts as another trainer reads them. UserError while the run has none."""
+    """Writes a run's tokens or texts as another trainer reads them.
+
+    UserError while the run has none, and where they hold what is to be forgotten since they were made.
+    """
+    from raytrain.corpus.forgotten import held
     from raytrain.observe.collect import artifacts_of, collect
     from raytrain.tokens.export import export_megatron, export_nanogpt, export_parquet
 
@@ -83,6 +87,11 @@ def export_data(store: Store, run: str, form: str, to: str) -> dict[str, Any]:
     if needed not in made:
         state = collect(store, run)["state"]  # an unknown run is named as such
         raise UserError(f"run {run!r} has no result of the step {needed} ({state}); run its recipe up to there first")
+    if "select" in made and (many := held(made["ingest"], made["select"])):
+        raise UserError(
+            f"run {run!r} holds {many} record(s) that are to be forgotten since it was made; make the corpus anew: run "
+            "its recipe under another name, and export that"
+        )
     if form == "parquet":
         return export_parquet(made["select"], to)
     return formats[form](made["tokenize"], made["tokenizer"], to)

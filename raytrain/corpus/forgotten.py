@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from raytrain.config import canonical_json, digest
 from raytrain.corpus.attributes import shard_table
 from raytrain.corpus.ingest import INDEX
+from raytrain.errors import UserError
 from raytrain.store import Artifact, Store
 
 LIST = "forgotten/list"
@@ -30,15 +31,21 @@ class Entry:
     at: float
 
 
-def forget(store: Store, ids: Iterable[str], reason: str) -> list[Entry]:
-    """Puts ids on the list; one that is there already keeps its first reason."""
-    held = []
-    for name in ids:
-        key, entry = f"{LIST}/{digest(name, 32)}.json", Entry(name, reason, round(time.time(), 3))
-        if not store.put_if_absent(key, canonical_json(asdict(entry)).encode()):
-            entry = Entry(**json.loads(store.get(key)))
-        held.append(entry)
-    return held
+def forget(store: Store, ids: Iterable[str], reason: str) -> tuple[list[Entry], list[Entry]]:
+    """Puts ids on the list: (those that are new on it, those that were there and keep their first reason).
+
+    Raises a UserError where no reason is given.
+    """
+    if not reason.strip():
+        raise UserError("--reason is empty; say why: it is kept with the list for those who ask later")
+    new, known = [], []
+    for name in dict.fromkeys(ids):
+        key, entry = f"{LIST}/{digest(name, 32)}.json", Entry(name, reason.strip(), round(time.time(), 3))
+        if store.put_if_absent(key, canonical_json(asdict(entry)).encode()):
+            new.append(entry)
+        else:
+            known.append(Entry(**json.loads(store.get(key))))
+    return new, known
 
 
 def listed(store: Store) -> list[Entry]:
@@ -81,3 +88,23 @@ def hidden(documents: Artifact) -> frozenset[str]:
         index = shard_table(documents.store, record, INDEX, ["doc_id", "record_id"])
         found.update(index.filter(pc.is_in(index.column("doc_id"), value_set=texts)).column("record_id").to_pylist())
     return frozenset(found)
+
+
+def since(documents: Artifact, corpus: Artifact) -> list[str]:
+    """Which ids among these documents were listed after `corpus` had been made of them."""
+    return sorted(set(among(documents)) - set(corpus.manifest["config"].get("forgotten", ())))
+
+
+def held(documents: Artifact, corpus: Artifact) -> int:
+    """How many records a corpus of these documents keeps that are to be forgotten."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from raytrain.corpus.select import KEPT
+
+    ids, many = pa.array(since(documents, corpus), pa.string()), 0
+    for record in corpus.shards if len(ids) else ():
+        table = shard_table(corpus.store, record, KEPT, ["doc_id", "record_id"])
+        either = pc.or_(*(pc.is_in(table.column(name), value_set=ids) for name in ("doc_id", "record_id")))
+        many += pc.sum(either).as_py() or 0
+    return many

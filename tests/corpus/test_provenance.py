@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -146,13 +147,32 @@ def test_only_documents_that_hold_a_listed_id_change_by_the_list(walking: Walk) 
     documents = walking.ingest()
     assert forgotten.among(documents) == []
     record_id = rows(documents, DOCUMENTS)[9]["record_id"]
-    first = forgotten.forget(walking.store, [record_id, "f" * 32], "asked by the author")
+    first, _ = forgotten.forget(walking.store, [record_id, "f" * 32], "asked by the author")
     assert forgotten.among(documents) == forgotten.among(documents) == [record_id]
     again = forgotten.forget(walking.store, [record_id], "another reason")
-    assert again == first[:1]
+    assert again == ([], first[:1])
     assert [entry.id for entry in forgotten.listed(walking.store)] == sorted(
         [record_id, "f" * 32], key=[entry.id for entry in first].index
     )
+
+
+def test_a_corpus_counts_what_it_keeps_and_should_forget(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [*TEXTS[:20], TEXTS[3], "Too short."])
+    walk = Walk(Store(str(tmp_path / "s")), [Source(name="s", uri=str(tmp_path / "a.jsonl"))], corpus(rules=["gopher"]))
+    documents, before = walk.ingest(), made(walk, rules=["gopher"])
+    ids = [row["record_id"] for row in rows(documents, DOCUMENTS)]
+    assert forgotten.held(documents, before) == 0
+    forgotten.forget(walk.store, [ids[5], rows(documents, DOCUMENTS)[3]["doc_id"], ids[21]], "asked by the author")
+    assert forgotten.held(documents, before) == 2  # of the two copies one is kept, and the short one never was
+    assert forgotten.held(documents, made(walk, forgotten.among(documents), rules=["gopher"])) == 0
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_what_is_to_be_forgotten_needs_a_reason(walking: Walk, reason: str) -> None:
+    before = forgotten.listed(walking.store)
+    with pytest.raises(UserError, match="--reason is empty"):
+        forgotten.forget(walking.store, ["a" * 32], reason)
+    assert forgotten.listed(walking.store) == before
 
 
 def test_every_verdict_is_written_and_names_why(walking: Walk) -> None:
