@@ -1,7 +1,7 @@
 """Difficulty bins: a number of each document becomes one of a few levels, and quantiles of these become bins.
 
 Pure. Bins are cut within each domain, into about equal bytes, so that a curriculum over bins leaves the mixture over
-domains as it is. Numbers are first rounded to LEVELS steps of a fixed scale: tallies of shards can then be added, and
+domains as it is. Numbers are first rounded to LEVELS steps of a fixed scale: tallies can then be added, and
 quantiles are exact. The invariant: a document's bin depends on the corpus, not on how it is cut into shards.
 """
 
@@ -49,16 +49,15 @@ def tally(domains: Coded, level: NDArray[np.int64], size: NDArray[np.int64]) -> 
     return found
 
 
-def edges(tallies: Iterable[Mapping[str, Mapping[str | int, int]]], bins: int) -> dict[str, list[int]]:
+def edges(tallies: Iterable[Tally], bins: int) -> dict[str, list[int]]:
     """By domain the levels at which bins 1, 2 ... begin: each bin ends with the level that brings it to its share.
 
-    A level is never split, so a bin may be empty where one level holds more than a bin's share. Levels may be given
-    as text, as JSON has them.
+    A level is never split, so a bin may be empty where one level holds more than a bin's share.
     """
     sums: dict[str, Counter[int]] = {}
     for one in tallies:
         for domain, held in one.items():
-            sums.setdefault(domain, Counter()).update({int(level): size for level, size in held.items()})
+            sums.setdefault(domain, Counter()).update(held)
     found = {}
     for domain, counter in sorted(sums.items()):
         sizes = np.zeros(LEVELS)
@@ -69,7 +68,7 @@ def edges(tallies: Iterable[Mapping[str, Mapping[str | int, int]]], bins: int) -
 
 
 def bins(domains: Coded, level: NDArray[np.int64], cut: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
-    """The bin of each document by its domain's edges; 0 in a domain that has none, as nothing of it is kept."""
+    """The bin of each document by its domain's edges; 0 in a domain of which nothing is kept."""
     many = max((len(held) for held in cut.values()), default=0)
     held = np.array([cut.get(str(name), [LEVELS] * many) for name in domains.values], np.int64)
     held = held.reshape(len(domains.values), many)[domains.codes]

@@ -97,9 +97,10 @@ class Judged:
                 least["containment"],
             ),
         }
-        score = float(self.score[document])
-        minimum = self.config["languages"]["min_score"]
-        other[verdicts.LANGUAGE] = (f"score of {held.language[document]}", score, ">=", minimum)
+        other[verdicts.LANGUAGE] = (f"refused: {held.language[document]}", 1.0, "==", 0.0)
+        if not held.sure[document]:
+            score, minimum = float(self.score[document]), self.config["languages"]["min_score"]
+            other[verdicts.LANGUAGE] = (f"score of {held.language[document]}", score, ">=", minimum)
         for name in (*asked["refuse"], "licences"):
             value = held.documents["licence" if name == "licences" else name][document]
             other[f"limits.{name}"] = (f"refused: {value or 'unknown'}", 1.0, "==", 0.0)
@@ -119,11 +120,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Settled:
-    """What only all shards together decide: who survives, which origins are over their share, what is kept."""
+    """What only all shards together decide: who survives, which origins are over their share, what is kept, and at
+    which difficulty each domain's bins begin."""
 
     decisions: NDArray[np.void]
     over: Mapping[str, int]
     clusters: split.Clusters
+    bins: Mapping[str, Sequence[int]]
 
 
 def judge_shard(task: Task) -> Task:
@@ -138,7 +141,7 @@ def judge_shard(task: Task) -> Task:
         PASSED: writer.put(task["shard"], PASSED, table_bytes(passed)),
         GROUPED: writer.put(task["shard"], GROUPED, table_bytes(grouped)),
     }
-    facts = {"counts": shard.tally(), "ranges": _ranges(shard), "levels": _levels(shard)}
+    facts = {"counts": shard.tally(), "ranges": _ranges(shard)}
     return writer.commit_shard(task["shard"], objects, passed.num_rows, facts)
 
 
@@ -152,6 +155,9 @@ def company(shard: Judged) -> tuple[Any, Any]:
     held = held.append_column("left", pa.array(shard.columns.left))
     held = held.append_column("draw", pa.array(id_numbers(shard.table.column("doc_id"))))
     passed = held.select(["doc", "cluster", "source", "origin", "draw", "left"]).rename_columns({"left": "bytes"})
+    if shard.config["difficulty"]:
+        passed = passed.append_column("domain", held.column("domain"))
+        passed = passed.append_column("level", pa.array(shard.level.astype(np.int16)))
     for name in ("rank", "url"):
         held = held.append_column(name, shard.dedup.column(name))
     grouped = held.select(list(survivors.COMPANY))
@@ -172,7 +178,8 @@ def settle(passed: Iterable[Any], grouped: Iterable[Any], dedup: Artifact, confi
         origin, draws = Coded.of(held.column("origin")), held.column("draw").to_numpy()
         over = limits.thresholds(origin, held.column("bytes").to_numpy(), draws, shares)
         held = held.filter(pa.array(~limits.over(origin, draws, over)))
-    return Settled(rows, over, split.clusters_of(held.select(["cluster", "source", "bytes"])))
+    clusters = split.clusters_of(held.select(["cluster", "source", "bytes"]))
+    return Settled(rows, over, clusters, _bins(held, config["difficulty"]))
 
 
 def has_cuts(parents: Iterable[Artifact]) -> bool:
@@ -225,13 +232,13 @@ def _filled(dedup: Any, name: str, nothing: float) -> NDArray[Any]:
     return np.array(pc.fill_null(dedup.column(name), nothing).to_numpy())
 
 
-def _levels(shard: Judged) -> curriculum.Tally:
-    """Bytes by domain and level of what is kept as far as this shard knows."""
-    if not shard.config["difficulty"]:
+def _bins(kept: Any, difficulty: Mapping[str, Any] | None) -> dict[str, list[int]]:
+    """Where each domain's difficulty bins begin among the documents that are kept; empty where none are asked for."""
+    if not difficulty:
         return {}
-    keep, domains = shard.verdict.keep, shard.columns.documents["domain"]
-    kept = Coded(domains.values, domains.codes[keep])
-    return curriculum.tally(kept, shard.level[keep], shard.columns.left[keep])
+    batches = kept.select(["domain", "level", "bytes"]).to_batches()
+    tallies = (curriculum.tally(Coded.of(domain), level.to_numpy(), size.to_numpy()) for domain, level, size in batches)
+    return curriculum.edges(tallies, difficulty["bins"])
 
 
 def _ranges(shard: Judged) -> dict[str, list[float]]:

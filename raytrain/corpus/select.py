@@ -30,7 +30,7 @@ from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "select"
 KIND = "corpora"
-VERSION = 2
+VERSION = 3
 KEPT = "kept.parquet"
 VERDICTS = "verdicts.parquet"  # one row a document: keep, its duplicate, and each criterion, true where it fails
 REJECTED = "rejected.parquet"
@@ -66,7 +66,7 @@ def run(ctx: StepContext) -> StepResult:
     shared = {
         "split": splitting.split(settled.clusters, ctx.config["split"]).as_dict(),
         "over": settled.over,
-        "bins": _bins(judged, ctx.config["difficulty"]),
+        "bins": settled.bins,
         "edges": histograms.all_edges(record["facts"]["ranges"] for record in judged),
     }
     rows = settled.decisions
@@ -161,12 +161,6 @@ def _kept(table: Any, shard: judging.Judged, task: Task) -> tuple[Any, dict[str,
 def _replaced(table: Any, name: str, values: Any) -> Any:
     place = table.column_names.index(name)
     return table.set_column(place, table.schema.field(place), values)
-
-
-def _bins(judged: Sequence[Mapping[str, Any]], difficulty: Mapping[str, Any] | None) -> dict[str, list[int]]:
-    """Where each domain's difficulty bins begin; empty where the recipe asks for none."""
-    tallies = [record["facts"]["levels"] for record in judged]
-    return curriculum.edges(tallies, difficulty["bins"]) if difficulty else {}
 
 
 def _verdicts(shard: judging.Judged) -> Any:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import random
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raytrain.corpus import difficulty, select
 from raytrain.corpus.coded import Coded
-from raytrain.corpus.curriculum import LEVELS, bins, edges, levels, tally
+from raytrain.corpus.curriculum import LEVELS, Tally, bins, edges, levels, tally
+from raytrain.corpus.dedup.step import DEDUP
+from raytrain.corpus.section import Source
+from raytrain.corpus.select import KEPT
+from raytrain.store import Store
+from tests.corpus import prose
+from tests.corpus.walk import Walk, corpus, rows, write_jsonl
 
 
 @settings(deadline=None)
@@ -22,12 +31,9 @@ from raytrain.corpus.curriculum import LEVELS, bins, edges, levels, tally
 def test_bins_do_not_depend_on_how_documents_are_cut_into_shards(
     documents: list[tuple[str, int, int]], many: int, shards: int
 ) -> None:
-    def one(part: list[tuple[str, int, int]]) -> dict[str, dict[str, int]]:
+    def one(part: list[tuple[str, int, int]]) -> Tally:
         level, size = (np.array([row[i] for row in part], np.int64) for i in (1, 2))
-        found: dict[str, dict[str, int]] = json.loads(
-            json.dumps(tally(Coded.of([row[0] for row in part]), level, size))
-        )
-        return found
+        return tally(Coded.of([row[0] for row in part]), level, size)
 
     whole = edges([one(documents)], many)
     assert whole == edges([one(documents[i::shards]) for i in range(shards) if documents[i::shards]], many)
@@ -55,3 +61,23 @@ def test_scales_reach_from_nothing_to_what_a_corpus_may_hold() -> None:
     assert levels("words", np.array([0, 1, 2**23])).tolist() == [0, 42, 981]
     assert levels("rarity", np.array([0.0, 10.0, 40.0])).tolist() == [0, 320, LEVELS - 1]
     assert levels("compression", np.array([0.0, 0.64, 9.0])).tolist() == [0, 512, LEVELS - 1]
+
+
+def test_bins_are_cut_on_what_is_kept_in_the_end(tmp_path: Path) -> None:
+    """Each text of one domain has a longer copy elsewhere, which dedup prefers and a limit refuses."""
+    texts = [prose.document(seed, 12) for seed in range(16)]
+    copies = [f"{text} {prose.sentence(random.Random(seed))}" for seed, text in enumerate(texts)]
+    records = [{"text": text, "domain": "late"} for text in texts]
+    records += [{"text": text, "domain": "early", "verification": "unverified"} for text in copies]
+    source = Source(name="s", uri=str(write_jsonl(tmp_path / "a.jsonl", records)))
+    options = {"difficulty": {"by": "rarity", "bins": 4}, "limits": {"refuse": {"verification": ["unverified"]}}}
+    walk = Walk(Store(str(tmp_path / "store")), [source], corpus(**options))
+    documents = walk.ingest()
+    held = walk.annotate(documents)
+    duplicates = walk.dedup(documents, held.pop("minhash"))
+    assert {row["duplicate_of"] is None for row in rows(duplicates, DEDUP)[:16]} == {False}
+    hard = walk.make(difficulty, difficulty.config_of(walk.section), {"documents": documents}, difficulty.run)
+    parents = {"documents": documents, "dedup": duplicates, "difficulty": hard, **held}
+    kept = rows(walk.make(select, select.config_of(walk.section), parents, select.run), KEPT)
+    assert Counter(row["domain"] for row in kept) == {"late": 16}
+    assert sorted(Counter(row["bin"] for row in kept)) == [0, 1, 2, 3]

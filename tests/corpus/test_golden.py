@@ -34,7 +34,7 @@ GOLDEN = {
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (3, "41651371ebc23bfd"),
     "dedup": (3, "861e784c885df894"),
-    "select": (2, "a446daa8981401d5"),
+    "select": (3, "057e774c2067884f"),
 }
 
 

@@ -212,6 +212,17 @@ def test_a_declared_language_decides_where_the_identification_is_unsure(tmp_path
     ]
 
 
+def test_a_foreign_document_goes_for_its_language_and_an_unsure_one_for_its_score(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [GERMAN, GOOD[0], "Lorem zzyzx 1234 qwpl mnrt. " * 3])
+    split = {"validation_fraction": 0.0, "min_validation_documents": 0, "min_validation_bytes": 0}
+    section = corpus(languages={"allowed": ["de"], "min_score": 0.9}, split=split)
+    source = Source(name="s", uri=str(tmp_path / "a.jsonl"))
+    found = rows(Walk(Store(str(tmp_path / "store")), [source], section).corpus(), REJECTED)
+    foreign, unsure = (row["numbers"][0] for row in sorted(found, key=lambda row: row["record_id"]))
+    assert (foreign["column"], foreign["value"], foreign["op"], foreign["threshold"]) == ("refused: en", 1, "==", 0)
+    assert unsure["column"].startswith("score of ") and unsure["value"] < unsure["threshold"] == 0.9
+
+
 def test_attributes_of_other_documents_are_refused(raw: Path, tmp_path: Path) -> None:
     walking = walk(raw, tmp_path)
     documents = walking.ingest()
