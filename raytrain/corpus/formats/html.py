@@ -13,6 +13,9 @@ from typing import IO
 from raytrain.corpus.readers import START_BYTES, Broken, Raw, record_of, whole_file
 
 EXPANSION = 20  # bytes of markup a byte of text that are read
+# Finding the main text looks at all ancestors of every element. Browsers nest no deeper than this; of a page that does,
+# all of the text is taken.
+DEEPEST = 512
 
 
 class BadPage(Exception):
@@ -48,7 +51,10 @@ def _resiliparse(markup: str, whole: bool) -> str:
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse(markup)
-    return str(extract_plain_text(tree, main_content=not whole, alt_texts=False, preserve_formatting=True))
+    deep = tree.document and tree.document.query_selector(" > ".join(["*"] * DEEPEST))
+    return str(
+        extract_plain_text(tree, main_content=not whole and deep is None, alt_texts=False, preserve_formatting=True)
+    )
 
 
 def _trafilatura(markup: str) -> str:

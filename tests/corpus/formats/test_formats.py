@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_a_page_gives_its_main_text_in_the_encoding_that_it_names(charset: str, 
     assert isinstance(raw, Raw)
     assert "It was built in 1889 – and it stands" in raw.text
     assert "var x" not in raw.text
+    assert "Home" not in raw.text
+
+
+def test_a_page_nested_beyond_reason_gives_all_its_text_in_time_that_grows_with_its_length() -> None:
+    deep = PAGE.format(charset="utf-8").replace("<main>", "<div>" * 30_000).encode()
+    begin = time.process_time()
+    (raw,) = found(deep, "a.html")
+    assert time.process_time() - begin < 5  # many times that where every element's ancestors are looked at
+    assert isinstance(raw, Raw)
+    assert "Home" in raw.text
+    assert "It was built in 1889" in raw.text
+
+
+def test_a_page_as_deep_as_browsers_allow_gives_its_main_text() -> None:
+    (raw,) = found(PAGE.format(charset="utf-8").replace("<main>", "<div>" * 500 + "<main>").encode(), "a.html")
+    assert isinstance(raw, Raw)
     assert "Home" not in raw.text
 
 
