@@ -80,9 +80,13 @@ def _records(
             if record.content_length > limit:
                 yield Broken(number, "oversize", f"{record.content_length} bytes", _url(record).encode()[:START_BYTES])
             else:
-                body = record.reader.read()
+                body = record.reader.read(limit + 1)
                 if pieces.broken is not None:
                     continue  # the break is reported by itself
+                if len(body) > limit:  # only what came packed over the wire can be longer than its record
+                    yield Broken(number, "zip_bomb", f"grows beyond {limit} bytes", _url(record).encode()[:START_BYTES])
+                    number += 1
+                    continue
                 if len(body) < record.content_length and not _encoded(record):
                     detail = f"{len(body)} bytes of {record.content_length}"
                     yield Broken(number, "bad_warc", detail, body[:START_BYTES])

@@ -6,6 +6,7 @@ import gzip
 import io
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,15 @@ def test_a_page_longer_than_any_is_oversize_and_not_read() -> None:
     assert reasons(found(data, "a.warc", longest=1000)) == [(0, "oversize"), (1, "packed words")]
 
 
+@pytest.mark.parametrize("longest", [1000, 10_000])
+def test_a_page_that_unpacks_beyond_any_length_is_a_zip_bomb_and_costs_no_other(longest: int) -> None:
+    limit = 20 * longest
+    pages = [gzip.compress(b"x" * size) for size in (limit + 1, 40 * limit)]
+    data = b"".join(response("http://x/1", page, "text/html", more="Content-Encoding: gzip\r\n") for page in pages)
+    expected = [(0, "zip_bomb"), (1, "zip_bomb"), (2, "packed words")]
+    assert reasons(found(data + ARCHIVE[5], "a.warc", longest)) == expected
+
+
 # -- EPUB -------------------------------------------------------------------------------------------------------------
 
 CONTAINER = '<container><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'
@@ -209,6 +219,10 @@ PACKAGE = """<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl
 
 
 def epub(**members: str | bytes) -> bytes:
+    return packed(members, zipfile.ZIP_DEFLATED)
+
+
+def packed(members: Mapping[str, str | bytes], packing: int) -> bytes:
     sink = io.BytesIO()
     held: dict[str, str | bytes] = {
         "META-INF/container.xml": CONTAINER,
@@ -217,7 +231,7 @@ def epub(**members: str | bytes) -> bytes:
         "OEBPS/text/on e.xhtml": "<html><body><h1>One</h1><p>The first chapter.</p></body></html>",
         **members,
     }
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as book:
+    with zipfile.ZipFile(sink, "w", packing) as book:
         for name, data in held.items():
             book.writestr(name, data)
     return sink.getvalue()
@@ -241,6 +255,7 @@ def test_a_book_that_is_a_zip_bomb_is_set_aside() -> None:
     [
         ({"META-INF/container.xml": "<container/>"}, "bad_epub"),
         ({"OEBPS/book.opf": "<package><unclosed>"}, "bad_epub"),
+        ({"OEBPS/book.opf": '<?xml version="1.0" encoding="no-such"?>' + PACKAGE}, "bad_epub"),
         ({"OEBPS/book.opf": PACKAGE.replace("two.xhtml", "absent.xhtml")}, "bad_epub"),
     ],
 )
@@ -250,6 +265,16 @@ def test_a_book_with_a_part_missing_is_set_aside(members: dict[str, str], reason
 
 def test_a_truncated_book_is_a_broken_stream() -> None:
     assert reasons(found(epub()[:-30], "a.epub")) == [(0, "broken_stream")]
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("place", range(0, 60, 6))
+def test_damage_inside_a_packed_chapter_is_a_broken_stream(packing: int, place: int) -> None:
+    name = "META-INF/container.xml"
+    book = bytearray(packed({}, packing))
+    begin = book.index(name.encode()) + len(name) + place
+    book[begin : begin + 6] = bytes(255 - byte for byte in book[begin : begin + 6])
+    assert reasons(found(bytes(book), "a.epub"))[0][1] in ("broken_stream", "bad_epub")
 
 
 # -- PDF --------------------------------------------------------------------------------------------------------------
