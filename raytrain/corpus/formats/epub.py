@@ -6,7 +6,9 @@ The invariant: no member of the archive is read further than a book may be long,
 from __future__ import annotations
 
 import io
+import lzma
 import posixpath
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -40,9 +42,9 @@ def read_epub(file: IO[bytes], path: str, longest: int, extractor: str) -> Itera
             yield _book(book, len(data), longest, extractor)
     except _BadBook as error:
         yield Broken(0, error.reason, str(error))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, struct.error) as error:  # OSError: bzip2
         yield Broken(0, "broken_stream", str(error)[:300])
-    except (KeyError, ValueError, RuntimeError, NotImplementedError, ElementTree.ParseError) as error:
+    except (LookupError, ValueError, RuntimeError, NotImplementedError, ElementTree.ParseError) as error:
         yield Broken(0, "bad_epub", " ".join(str(error).split())[:300])
 
 
