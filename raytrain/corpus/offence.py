@@ -25,7 +25,7 @@ _FOUND = {
     "c4_curly_brackets": r"\{",
     "digit_ratio": r"\d+",
     "bracket_ratio": r"[()]",
-    "url_ratio": r"(?<!\S)www\.\S+|\S*://\S*",
+    "url_ratio": r"(?<!\S)(?:www\.\S+|\S*://\S*)",  # looked for at a word's start alone: \S* elsewhere is quadratic
     "non_alphanumeric_ratio": r"[^\w\s]+|_+",
     "blank_ratio": r"\s{2,}",
     "lorem_ipsum": f"(?i:{LOREM_IPSUM})",

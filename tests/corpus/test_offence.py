@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,13 @@ def marked(column: str, op: str, text: str, threshold: float = 0.1, stage: str =
 )
 def test_marks_what_the_number_is_about(column: str, op: str, text: str, expected: list[str]) -> None:
     assert marked(column, op, text) == expected
+
+
+def test_a_word_of_any_length_costs_its_length_to_look_for_an_address() -> None:
+    begin = time.process_time()
+    text = "a" * 300_000 + " x(http://y) " + "b" * 300_000 + "://"
+    assert marked("url_ratio", "<=", text) == ["x(http://y)", "b" * 300_000 + "://"]
+    assert time.process_time() - begin < 2
 
 
 def test_words_are_those_of_the_rule_set() -> None:
