@@ -282,14 +282,17 @@ def find(recipe: Recipe, name: str) -> Step:
 
 
 def look(recipe: Recipe, store: Store, say: Callable[[str], None]) -> tuple[list[SourceFile], dict[str, Artifact]]:
-    """The sources' files, and the artifacts of this recipe that are there already, up to the first missing one."""
+    """The sources' files, and the artifacts of this recipe that are there already, up to the first missing one.
+
+    Raises a UserError for one that this recipe does not allow, whoever made it.
+    """
     files = inventory(recipe.sources, store, say)
     made: dict[str, Artifact] = {}
     for step in steps_of(recipe):
         found = open_artifact(store, prefix_of(step, recipe, files, made))
         if found is None:
             break
-        made[step.name] = found
+        _admit(recipe, made, step, found)
     return files, made
 
 
@@ -341,5 +344,12 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
                 "run": walk.recipe.name,
             },
         )
-    walk.made[step.name] = found
+    _admit(walk.recipe, walk.made, step, found)
     return found
+
+
+def _admit(recipe: Recipe, made: dict[str, Artifact], step: Step, found: Artifact) -> None:
+    """Adds the artifact of a step to those that later steps build upon, if the recipe allows what is in it."""
+    if step.name == dedup.NAME:
+        dedup.check_losses(found, recipe.corpus.dedup.max_source_loss)
+    made[step.name] = found

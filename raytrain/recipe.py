@@ -111,6 +111,7 @@ class Recipe(Section):
         # The content of a file counts, not the place, nor what it cost.
         for source in document["sources"]:
             del source["uri"], source["usd"]
+        del document["corpus"]["dedup"]["max_source_loss"]  # stops a run, and decides nothing
         del document["corpus"]["overrides"]  # applied to the rules; their reasons decide nothing
         document["corpus"]["rules"] = [rule.as_dict() for rule in rules_of(self.corpus)]
         document["corpus"]["stages"] = [stage.source for stage in read_stages(self.corpus.stages)]

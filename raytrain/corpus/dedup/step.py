@@ -22,7 +22,7 @@ from raytrain.corpus.dedup.pool import NODE, Pool, pool_of, resolve
 from raytrain.corpus.dedup.tables import DEDUP
 from raytrain.corpus.section import CorpusSection
 from raytrain.errors import UserError
-from raytrain.store import Store
+from raytrain.store import Artifact, Store
 from raytrain.store.step import StepContext, StepResult, Task
 
 NAME = "dedup"
@@ -32,13 +32,16 @@ ROWS_PER_PARTITION = 16_000_000  # 16 bytes each, their order and a sorted copy:
 BYTES_PER_PARTITION = 500_000_000  # of text: a run of words is sampled every 50 bytes or so, 24 bytes each
 GUARDED_DOCUMENTS = 100  # a smaller source may well be a copy
 
-__all__ = ["DEDUP", "KIND", "NAME", "VERSION", "config_of", "run"]
+__all__ = ["DEDUP", "KIND", "NAME", "VERSION", "check_losses", "config_of", "run"]
 
 
 def config_of(corpus: CorpusSection, store: Store) -> dict[str, Any]:
-    """The section, with the artifacts in place of the names that `against` gives them."""
+    """The section, with the artifacts in place of the names that `against` gives them.
+
+    Not max_source_loss, see check_losses: what is allowed changes nothing of what is found.
+    """
     against = [resolve(store, name) for name in corpus.dedup.against]
-    return corpus.dedup.model_dump(mode="json") | {"against": against}
+    return corpus.dedup.model_dump(mode="json", exclude={"max_source_loss"}) | {"against": against}
 
 
 def run(ctx: StepContext) -> StepResult:
@@ -54,7 +57,6 @@ def run(ctx: StepContext) -> StepResult:
     decided = _decided(held, clusters.decide(held, links))
     records = _write(ctx, pool, decided, compared)
     facts = _facts(records)
-    _guard(facts["sources"], ctx.config["max_source_loss"])
     removed = ", ".join(f"{facts[rule]} {rule}" for rule in clusters.RULES if rule)
     ctx.say(f"dedup: {removed} duplicates among {pool.own} documents; {facts['pairs']} pairs compared")
     return StepResult(records, {"documents": ctx.parents["documents"].id, **facts, "earlier": _earlier(pool)})
@@ -214,9 +216,9 @@ def _facts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**dict(sorted(counts.items())), "sources": named}
 
 
-def _guard(sources: Mapping[str, Mapping[str, int]], most: float) -> None:
+def check_losses(found: Artifact, most: float) -> None:
     """Raises a UserError when near-duplicates would swallow a source: rather a template that all of it shares."""
-    for name, held in sources.items():
+    for name, held in found.facts["sources"].items():
         share = held["near"] / max(held["documents"], 1)
         if held["documents"] >= GUARDED_DOCUMENTS and share > most:
             raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raytrain import runs
 from raytrain.corpus.cuts import OBJECT as CUTS
 from raytrain.corpus.dedup import DEDUP, PAIRS
 from raytrain.corpus.ingest import DOCUMENTS
@@ -19,6 +20,7 @@ from raytrain.corpus.section import Source
 from raytrain.corpus.select import KEPT
 from raytrain.corpus.stages import minhash
 from raytrain.errors import UserError
+from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Store
 from raytrain.store.step import Task
 from tests.corpus import prose
@@ -26,14 +28,14 @@ from tests.corpus.walk import Walk, corpus, rows, write_jsonl
 
 TEXT = prose.document(1, 24)
 NEAR = prose.edited(TEXT, 1, 0.01)
+WHOLE = {"validation_fraction": 0, "min_validation_documents": 0, "min_validation_bytes": 0}
 OTHERS = [prose.document(seed, 24) for seed in range(2, 8)]
 
 
 def walk(tmp_path: Path, records: Sequence[Any], store: str = "store", raw: str = "raw", **dedup: Any) -> Walk:
     write_jsonl(tmp_path / raw / "a.jsonl", records)
     source = Source(name="s", uri=str(tmp_path / raw), licence="MIT")
-    whole = {"validation_fraction": 0, "min_validation_documents": 0, "min_validation_bytes": 0}
-    return Walk(Store(str(tmp_path / store)), [source], corpus(dedup=dedup, split=whole))
+    return Walk(Store(str(tmp_path / store)), [source], corpus(dedup=dedup, split=WHOLE))
 
 
 def searched(walking: Walk, **quality: str) -> list[dict[str, Any]]:
@@ -87,12 +89,25 @@ def test_characters_can_be_what_shingles_are_made_of(tmp_path: Path) -> None:
     assert gone(searched(walk(tmp_path, records, unit="character", ngram=8))) == {1: (0, "near")}
 
 
-def test_a_source_that_a_template_would_swallow_stops_the_run(tmp_path: Path) -> None:
-    template = [prose.edited(TEXT, seed, 0.005) for seed in range(100)]
-    with pytest.raises(UserError, match=r"max_source_loss: source s would lose \d+ of its 100 documents .*jaccard"):
-        searched(walk(tmp_path, template))
-    assert not [key for key in Store(str(tmp_path / "store")).keys("dedup") if key.endswith("MANIFEST.json")]
-    assert len(gone(searched(walk(tmp_path, template, max_source_loss=1)))) > 50
+def test_a_source_that_a_template_would_swallow_stops_the_run_until_it_is_allowed(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [prose.edited(TEXT, seed, 0.005) for seed in range(100)])
+
+    def run(name: str, until: str, **dedup: Any) -> dict[str, Any]:
+        source = {"name": "s", "uri": str(tmp_path / "a.jsonl")}
+        section = corpus(dedup=dedup, split=WHOLE).model_dump(mode="json")
+        document = {"name": name, "store": str(tmp_path / "store"), "engine": "local", "sources": [source]}
+        return runs.execute(Recipe.model_validate({**document, "corpus": section}), say=said.append, until=until)
+
+    said: list[str] = []
+    refusal = r"max_source_loss: source s would lose \d+ of its 100 documents .*jaccard"
+    with pytest.raises(UserError, match=refusal):
+        run("r", "select")
+    assert not list(Store(str(tmp_path / "store")).keys("corpora"))
+    first = run("r", "select", max_source_loss=1)["artifacts"]
+    assert [line for line in said if "[dedup]" in line] == ["[dedup]"]  # it was searched once
+    assert run("other", "dedup", max_source_loss=0.999)["artifacts"]["dedup"] == first["dedup"]
+    with pytest.raises(UserError, match=refusal):  # whoever made it
+        run("third", "select")
 
 
 def test_an_earlier_corpus_removes_what_it_has_and_only_its_candidates_are_read(tmp_path: Path) -> None:
@@ -207,7 +222,6 @@ def _texts(documents: Artifact, shard: int) -> list[dict[str, Any]]:
 
 def test_the_column_of_quality_is_a_stage_of_the_recipe_or_is_refused() -> None:
     from raytrain import pipeline
-    from raytrain.recipe import Recipe
 
     def parents(column: str) -> dict[str, str]:
         dedup = {"quality": column}
