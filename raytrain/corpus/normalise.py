@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from raytrain.corpus.kernels.buffers import Bytes, Offsets
 
 Flags = NDArray[np.bool_]
-VERSION = 1
+VERSION = 2
 C0 = bytes([*range(9), *range(14, 32), 127])  # control characters: single bytes in UTF-8, and parts of no other
 PAGES = bytes.maketrans(b"\v\f", b"\n\n")
 BREAKS = re.compile("[\x85\u2028\u2029]")  # other ways to end a line
@@ -42,7 +42,8 @@ def normalise(text: str, options: Mapping[str, Any]) -> tuple[str, bool]:
         text = C1.sub("", BREAKS.sub("\n", text))
         if options["form"] != "none" and not unicodedata.is_normalized(options["form"], text):
             text = unicodedata.normalize(options["form"], text)
-    if options["strip_gutenberg"] and "PROJECT GUTENBERG EBOOK" in text:
+    framed = options["strip_gutenberg"] and "PROJECT GUTENBERG EBOOK" in text
+    if framed:
         text = strip_gutenberg(text)
     if " \n" in text or "\t\n" in text:
         # By line: a pattern that looks for blanks before a line's end is quadratic in a run of them.
@@ -52,6 +53,8 @@ def normalise(text: str, options: Mapping[str, Any]) -> tuple[str, bool]:
     text = text.strip(EDGES)
     if options["repair_mojibake"] and repair_mojibake(text)[1]:  # what was just removed stood in the way
         return normalise(text, options)[0], True
+    if framed and strip_gutenberg(text) != text:  # as above; and a book may stand within a book's frame
+        return normalise(text, options)[0], repaired
     return text, repaired
 
 

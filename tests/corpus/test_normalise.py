@@ -13,6 +13,9 @@ from raytrain.corpus.section import NormaliseSection
 
 OPTIONS = NormaliseSection().model_dump()
 TRICKY = "aA é\u0301e\u0301 \r\n\t\n\x00\x07\x0c\x85\u2028\ufeff\u200b\u00a0Ã©â€™\x80\x9dÂ\ud55c\u1112\u1161*"
+START = "*** START OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***"
+LONG_START = "***START OF THIS PROJECT GUTENBERG EBOOK A TITLE\nTHAT GOES ON***"
+END = "*** END OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***"
 
 
 def normal(text: str, **options: object) -> str:
@@ -22,6 +25,13 @@ def normal(text: str, **options: object) -> str:
 @settings(deadline=None, max_examples=400)
 @given(st.text(alphabet=st.sampled_from(TRICKY), max_size=40) | st.text(st.characters(exclude_categories=("Cs",))))
 def test_normalising_twice_changes_nothing(text: str) -> None:
+    once = normal(text)
+    assert normal(once) == once
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.sampled_from([*TRICKY, START, f"{START}\n", f"\n{END}", "\n"]), max_size=12).map("".join))
+def test_normalising_a_framed_book_twice_changes_nothing(text: str) -> None:
     once = normal(text)
     assert normal(once) == once
 
@@ -70,16 +80,16 @@ def test_text_that_was_meant_so_is_not_repaired(text: str) -> None:
     assert repair_mojibake(text) == (text, False)
 
 
-START = "*** START OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***"
-LONG_START = "***START OF THIS PROJECT GUTENBERG EBOOK A TITLE\nTHAT GOES ON***"
-END = "*** END OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***"
-
-
 @pytest.mark.parametrize("start", [START, LONG_START])
 def test_gutenbergs_frame_is_cut_where_its_marks_stand(start: str) -> None:
     assert normal(f"Header\n{start}\n\nCall me Ishmael.\n\n{END}\nLicence") == "Call me Ishmael."
     assert normal(f"Header\n{start}\nCall me Ishmael.") == "Call me Ishmael."
     assert normal(f"A\n{start}\nB", strip_gutenberg=False) == f"A\n{start}\nB"
+
+
+@pytest.mark.parametrize("before", ["\t", "\u00a0", "\u200b\n ", f"{START}\n \t"])
+def test_a_mark_behind_what_goes_is_a_mark(before: str) -> None:
+    assert normal(f"{before}{START}\nCall me Ishmael.") == "Call me Ishmael."
 
 
 def test_a_file_of_several_gutenberg_books_loses_none() -> None:

@@ -22,6 +22,7 @@ NASTY = [
     *"aK.Zé\u0301\u0327\u0323\u0958\u093c\u1161\u11a8가\u212b\ufb01\u2028\u2029\u200b\u200d\u2060\ufeff\ufffe😀東",
     *("Ã", "Ã©", "â€œ", "\u00e2\u0080\u009c", "Â\xa0", "\r\n", "\n\n\n\n", " \n", "PROJECT GUTENBERG EBOOK", "EBOO\0K"),
     "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",
+    "\n*** END OF THE PROJECT GUTENBERG EBOOK",
 ]
 
 
