@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from raytrain.cli.options import JsonOption, StoreOption, print_json
 
 if TYPE_CHECKING:
     from raytrain.corpus.section import CorpusSection
+    from raytrain.pipeline import Step
     from raytrain.recipe import Recipe
 
 
@@ -58,23 +60,29 @@ def answer(recipe: Recipe, changes: Sequence[str]) -> dict[str, Any]:
     changed = recipe.model_copy(update={"corpus": changed_corpus(recipe.corpus, changes)})
     store = Store(recipe.store)
     files, made = pipeline.look(recipe, store, lambda line: None)
-    select = pipeline.find(recipe, "select")
-    for step in pipeline.steps_of(recipe):
-        if step.name == select.name:
-            break
+    for step in _before_select(recipe):
         if step.name not in made:
             raise UserError(
                 f"--what-if: step {step.name} of this recipe is not in {store.uri}; `raytrain curate` first"
             )
-        other = pipeline.find(changed, step.name)
-        if pipeline.prefix_of(other, changed, files, made) != made[step.name].prefix:
+    for step in _before_select(changed):  # it may need fewer of them
+        if step.name not in made or pipeline.prefix_of(step, changed, files, made) != made[step.name].prefix:
             raise UserError(
                 f"--what-if {' '.join(changes)}: changes the step {step.name}, whose numbers are not stored; "
                 "curate the changed recipe under another name and compare them with `raytrain corpus diff`"
             )
-    parents = {role: made[name] for role, name in select.parents.items()}
-    found = compare(parents, select.config(recipe, made), pipeline.find(changed, "select").config(changed, made))
-    return {"recipe": recipe.name, "what_if": list(changes), "documents": parents["documents"].id, **found}
+    asked = []
+    for one in (recipe, changed):
+        select = pipeline.find(one, "select")
+        asked.append(({role: made[name] for role, name in select.parents.items()}, select.config(one, made)))
+    found = compare(*asked)
+    return {"recipe": recipe.name, "what_if": list(changes), "documents": made["ingest"].id, **found}
+
+
+def _before_select(recipe: Recipe) -> Iterator[Step]:
+    from raytrain import pipeline
+
+    return itertools.takewhile(lambda step: step.name != "select", pipeline.steps_of(recipe))
 
 
 def changed_corpus(corpus: CorpusSection, changes: Sequence[str]) -> CorpusSection:
@@ -102,8 +110,9 @@ def changed_corpus(corpus: CorpusSection, changes: Sequence[str]) -> CorpusSecti
 def _print(found: Mapping[str, Any]) -> None:
     before, after = found["before"], found["after"]
     print(f"{'':<34}{'documents':>24}{'megabytes':>24}")
-    for old, new in zip(before["funnel"], after["funnel"], strict=False):
-        print(_row(f"after {new['step']}" if new["step"] == old["step"] else new["step"], old, new))
+    funnels = [{one["step"]: one for one in held["funnel"]} for held in (before, after)]
+    for step in _merged(*funnels):
+        print(_row(f"after {step}", *(funnel.get(step) for funnel in funnels)))
     print("rejected by")
     for key in dict.fromkeys([*before["reasons"], *after["reasons"]]):
         old, new = (held["reasons"].get(key, {"documents": 0, "bytes": 0}) for held in (before, after))
@@ -119,7 +128,21 @@ def _print(found: Mapping[str, Any]) -> None:
         print(f"{name}: {held['documents']:,} documents, {held['bytes'] / 1e6:.2f} MB{some}")
 
 
-def _row(name: str, old: Mapping[str, int], new: Mapping[str, int]) -> str:
-    documents = f"{old['documents']:,} -> {new['documents']:,}"
-    size = f"{old['bytes'] / 1e6:.4g} -> {new['bytes'] / 1e6:.4g}"
+def _merged(before: Iterable[str], after: Iterable[str]) -> list[str]:
+    """The steps of both funnels in order: one that only the second has stands behind that which it follows there."""
+    names = list(before)
+    place = 0
+    for name in after:
+        if name not in names:
+            names.insert(place, name)
+        place = names.index(name) + 1
+    return names
+
+
+def _row(name: str, old: Mapping[str, int] | None, new: Mapping[str, int] | None) -> str:
+    """A line of the table; a step that there is on one side only has a dash on the other."""
+    documents, size = (
+        " -> ".join(show(held[column]) if held else "-" for held in (old, new))
+        for column, show in (("documents", "{:,}".format), ("bytes", lambda size: f"{size / 1e6:.4g}"))
+    )
     return f"{name:<34}{documents:>24}{size:>24}"

@@ -1,7 +1,8 @@
 """What another configuration of select would keep: answered from stored numbers, no text read and nothing written.
 
 Goes the way that select goes, up to where it writes: rules, duplicates among what passes, shares. The invariant:
-the counts are those that select would report.
+the counts are those that select would report, but for documents of which cuts leave nothing but white space: select
+sees these when it writes the texts, and counts them as cut away; here they are kept.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from raytrain.store.step import Task
 SAMPLES = 5  # records named of those that would come and of those that would go
 
 
-def what_if(parents: Mapping[str, Artifact], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+Asked = tuple[Mapping[str, Artifact], Mapping[str, Any]]
+"""Select's parents by role, and its configuration."""
+
+
+def what_if(before: Asked, after: Asked) -> dict[str, Any]:
     """What two configurations of select keep of the same documents, and which records they differ by."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pairs = list(zip(*(judge_tasks(parents, config) for config in (before, after)), strict=True))
+        pairs = list(zip(judge_tasks(*before), judge_tasks(*after), strict=True))
         asked = []
-        for i, config in enumerate((before, after)):
+        for i, (parents, config) in enumerate((before, after)):
             held = list(pool.map(_company, [pair[i] for pair in pairs]))
             asked.append(settle([p for p, _ in held], [g for _, g in held], parents["dedup"], config))
         found = list(pool.map(lambda pair: _compare(pair, asked), pairs))
@@ -65,12 +70,11 @@ def _compare(pair: Sequence[Task], settled: Sequence[Settled]) -> dict[str, Any]
         shard.decide(rows[first:end], found.over)
         shards.append(shard)
     keep = [shard.verdict.keep for shard in shards]
-    moved = {"added": keep[1] & ~keep[0], "removed": keep[0] & ~keep[1]}
-    left = shards[0].columns.left
+    moved = {"added": (shards[1], keep[1] & ~keep[0]), "removed": (shards[0], keep[0] & ~keep[1])}
     return {
         "counts": [shard.tally() for shard in shards],
-        "many": {name: (int(mask.sum()), int(left[mask].sum())) for name, mask in moved.items()},
-        **{name: _some(shards[0].table, mask) for name, mask in moved.items()},
+        "many": {name: (int(mask.sum()), int(shard.columns.left[mask].sum())) for name, (shard, mask) in moved.items()},
+        **{name: _some(shard.table, mask) for name, (shard, mask) in moved.items()},
     }
 
 

@@ -48,7 +48,7 @@ def test_what_if_counts_what_select_would_keep(asked: Asked) -> None:
     before, after = (asked.corpus_of(**options) for options in ({"rules": ["gopher"]}, STRICT))
     keys = set(asked.store.keys(""))
     parents = asked.parents()
-    found = what_if(parents, before.manifest["config"], after.manifest["config"])
+    found = what_if(*((parents, made.manifest["config"]) for made in (before, after)))
     assert set(asked.store.keys("")) == keys
     for name, made in (("before", before), ("after", after)):
         assert found[name]["reasons"] == made.facts["reasons"]
@@ -73,14 +73,14 @@ def test_what_if_reads_no_text(asked: Asked, monkeypatch: pytest.MonkeyPatch) ->
     parents = asked.parents()
     read.clear()
     config = select.config_of(corpus(rules=["gopher"]))
-    what_if(parents, config, config)
+    what_if((parents, config), (parents, config))
     assert read and DOCUMENTS not in read
 
 
 def test_a_rule_that_throws_the_longer_copy_out_brings_the_shorter_back(asked: Asked) -> None:
     """Near-duplicates are decided among what passes, in an answer as in a corpus."""
     configs = [select.config_of(corpus(**options)) for options in ({"rules": ["gopher"]}, MINE)]
-    found = what_if(asked.parents(), *configs)
+    found = what_if(*((asked.parents(), config) for config in configs))
     assert found["added"]["documents"] > 0
     assert (
         found["after"]["reasons"]["near duplicates"]["documents"]
