@@ -56,9 +56,6 @@ def listed(store: Store) -> list[Entry]:
 
 def among(documents: Artifact) -> list[str]:
     """The listed ids that these documents hold, sorted."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     store = documents.store
     ids = sorted(entry.id for entry in listed(store))
     if not ids:
@@ -68,6 +65,9 @@ def among(documents: Artifact) -> list[str]:
         return list(json.loads(store.get(key)))
     except FileNotFoundError:
         pass
+    import pyarrow as pa  # where torch stands alone, what was found before is read
+    import pyarrow.compute as pc
+
     found: set[str] = set()
     for record in documents.shards:
         for name in ("doc_id", "record_id"):

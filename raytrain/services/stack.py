@@ -313,7 +313,7 @@ def _check_ports(services: Sequence[Service]) -> None:
 
 def _failure(place: Place, part: str, what: str, say: Say) -> UserError:
     log = place.log(part)
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-20:]
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-40:]
     for line in lines:
         say(f"  {part} | {line[:300]}")
     return UserError(f"{part}: {what}; its last lines stand above, all of them in {log}")

@@ -194,7 +194,7 @@ def test_a_source_that_is_not_there_or_holds_nothing(call: Call, recipe: Write, 
     assert "nothing in it" in call("run", recipe(sources=[{"name": "mine", "uri": "empty"}]), *store).at_once
     zero = texts(tmp_path / "zero", a_jsonl="", b_txt="")
     assert "every file of" in call("run", recipe(sources=[zero]), *store).at_once
-    other = texts(tmp_path / "other", a_exe="x", b_pdf="y")
+    other = texts(tmp_path / "other", a_exe="x", b_doc="y")
     line = call("run", recipe(sources=[other]), *store).at_once
     assert "2 files, none of a known format" in line and ".jsonl" in line and "sources[0].format" in line
     assert check_whole(tmp_path / "s") == []
@@ -340,7 +340,7 @@ def test_two_at_once_under_one_name_and_a_polite_end(
         line = call("run", path, "--store", store).error
         assert f"is being written by process {process.pid}" in line and "--take-over" in line
         process.send_signal(sign)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert err.splitlines()[-1] == "stopped: run the same command again to resume"
         assert "Traceback" not in err

@@ -62,12 +62,12 @@ def test_a_run_is_followed_and_stopped_from_another_place(
         assert process.stderr is not None
         assert "is running" in process.stderr.readline()
     leaver.send_signal(signal.SIGINT)
-    _, said = leaver.communicate(timeout=30)
+    _, said = leaver.communicate(timeout=120)
     assert leaver.returncode == 0 and "detached; the run goes on" in said
     assert run.poll() is None
 
     assert "stopped; the same command resumes it" in call("stop", "tiny", "--store", store).out
-    _, last = run.communicate(timeout=60)
+    _, last = run.communicate(timeout=120)
     assert run.returncode == 130 and last.splitlines()[-1] == "stopped: run the same command again to resume"
     _, seen = follower.communicate(timeout=60)
     assert follower.returncode == 130 and "run 'tiny' stopped" in seen

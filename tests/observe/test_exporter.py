@@ -375,17 +375,18 @@ def test_flow_runs_are_those_of_a_real_prefect(tmp_path: Path) -> None:
     with open(tmp_path / "log", "wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        wait_for(lambda: urllib.request.urlopen(f"{api}/health", timeout=5), 180)
+        wait_for(lambda: urllib.request.urlopen(f"{api}/ready", timeout=5), 180)
         body = {"name": "pretrain"}
         request = urllib.request.Request(
             f"{api}/flows/", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        flow = json.loads(urllib.request.urlopen(request, timeout=30).read())["id"]
+        # A Prefect that has just started answers 503 while its database is busy.
+        flow = json.loads(wait_for(lambda: urllib.request.urlopen(request, timeout=30).read(), 60))["id"]
         run = {"flow_id": flow, "state": {"type": "FAILED", "name": "Failed"}}
         request = urllib.request.Request(
             f"{api}/flow_runs/", json.dumps(run).encode(), {"Content-Type": "application/json"}
         )
-        urllib.request.urlopen(request, timeout=30)
+        wait_for(lambda: urllib.request.urlopen(request, timeout=30), 60)
         counted = {sample.labels: sample.value for sample in flow_runs(api)}
     finally:
         server.terminate()
