@@ -139,6 +139,8 @@ def _print_record(record: dict[str, Any]) -> None:
 
 
 def _print_corpus(corpus: dict[str, Any]) -> None:
+    from raytrain.observe.samples import named
+
     runs = f" (runs {', '.join(corpus['runs'])})" if corpus["runs"] else ""
     how = f"kept for {corpus['split']}" if corpus["keep"] else "not kept"
     print(f"  {corpus['corpus']}{runs}: {how}")
@@ -146,7 +148,11 @@ def _print_corpus(corpus: dict[str, Any]) -> None:
         number = f": {one['column']} is {one['value']}, asked {one['op']} {one['threshold']}" if "column" in one else ""
         print(f"    fails {one['rule']}{number}")
     if other := corpus["duplicate_of"]:
-        print(f"    duplicate of {other['record_id']}, jaccard {other['jaccard']:.3f}")
+        similar = "".join(f", {name} {v:.3f}" for name in ("jaccard", "containment") if (v := other[name]) is not None)
+        print(f"    duplicate of {named(other)}{similar}")
+    for one in corpus["matches"]:
+        words = " ".join(one["text"].split())
+        print(f'    holds {one["set"]}, item {one["item"]}, overlap {one["overlap"]:.2f}: "{words}"')
     for pair in corpus["compared"]:
         found = "the same" if pair["accepted"] else "another text"
         print(f"    compared with {pair['doc_id']}: jaccard {pair['jaccard']:.3f}, {found}")

@@ -14,6 +14,7 @@ from raytrain.config import digest
 from raytrain.corpus.forgotten import hidden
 from raytrain.errors import UserError
 from raytrain.ledger import account, read_events
+from raytrain.observe import samples
 from raytrain.store import Artifact, Store, open_artifact
 from raytrain.store import attempt as attempts
 
@@ -92,7 +93,7 @@ def collect(store: Store, run: str) -> dict[str, Any]:
         "samples": evaluated.get("samples", []),
         "corpus": made["select"].facts if "select" in made else {},
         "ingest": made["ingest"].facts if "ingest" in made else {},
-        "rejected": _documents(made.get("select"), "rejected.parquet", gone),
+        "rejected": samples.told(_documents(made.get("select"), "rejected.parquet", gone), made.get("select")),
         "borderline": _documents(made.get("select"), "borderline.parquet", gone),
         "gallery": _documents(made.get("dedup"), "gallery.parquet", gone),
         "threshold": made["dedup"].manifest["config"].get("jaccard") if "dedup" in made else None,
@@ -178,7 +179,7 @@ def _documents(artifact: Artifact | None, name: str, gone: frozenset[str]) -> li
 
     holding = [shard for shard, record in enumerate(artifact.shards) if name in record["objects"]]
     some = holding[:: -(-len(holding) // SHARDS_SHOWN) or 1]
-    rows = [row for shard in some for row in read_table(artifact, shard, name).to_pylist()]
+    rows = [{**row, "shard": shard} for shard in some for row in read_table(artifact, shard, name).to_pylist()]
     rows = [row for row in rows if gone.isdisjoint(row.get(name) for name in IDS)]
     rows.sort(key=lambda row: digest(row.get("doc_id")))
     return in_turns(rows)[:SHOWN]

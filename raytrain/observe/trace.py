@@ -14,11 +14,12 @@ import numpy as np
 
 from raytrain.corpus import cuts, select
 from raytrain.corpus.attributes import shard_table
-from raytrain.corpus.dedup.survivors import EARLIER, PAIRS
+from raytrain.corpus.dedup.survivors import PAIRS
 from raytrain.corpus.ingest import INDEX
 from raytrain.corpus.rules import Rule
 from raytrain.corpus.verdict import DUPLICATES, LANGUAGE, label
 from raytrain.errors import UserError
+from raytrain.observe import samples
 from raytrain.observe.collect import artifacts_of, run_names
 from raytrain.observe.data_at import Training
 from raytrain.store import Artifact, Store, open_artifact
@@ -165,8 +166,9 @@ def _in_corpus(
         "runs": _runs(lineage, corpus),
         "keep": verdict["keep"],
         "failed": _failed(corpus, verdict, numbers),
-        "duplicate_of": _other(place, corpus, verdict),
+        "duplicate_of": _other(corpus, verdict),
         "compared": _pairs(store, corpus, doc_id),
+        "matches": samples.matches(corpus, place.shard, place.row),
     }
     if not verdict["keep"]:
         return found
@@ -198,25 +200,12 @@ def _failed(corpus: Artifact, verdict: Mapping[str, Any], numbers: Mapping[str, 
     return found
 
 
-def _other(place: Place, corpus: Artifact, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record that stays in place of this one; only its text is known where it is an earlier corpus's."""
-    import pyarrow.compute as pc
-
-    left, similar = verdict["duplicate_of"], {name: verdict[name] for name in ("jaccard", "containment")}
-    if left is None:
+def _other(corpus: Artifact, verdict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record that stays in place of this one."""
+    if verdict["duplicate_of"] is None:
         return None
-    for shard, record in enumerate(place.documents.shards):
-        if left < record["rows"]:
-            row = _one(Place(place.documents, shard, left, 0), record, INDEX)
-            return {"record_id": row["record_id"], "doc_id": row["doc_id"], **similar}
-        left -= record["rows"]
-    dedup = open_artifact(corpus.store, f"dedup/{corpus.manifest['parents']['dedup']}")
-    for record in dedup.shards if dedup else ():
-        if EARLIER in record["objects"]:
-            table = shard_table(corpus.store, record, EARLIER, ["doc", "doc_id"])
-            for row in table.filter(pc.equal(table.column("doc"), verdict["duplicate_of"])).to_pylist():
-                return {"record_id": None, "doc_id": row["doc_id"], **similar}
-    raise RuntimeError(f"{corpus.prefix}: no document {verdict['duplicate_of']}")
+    similar = {name: verdict[name] for name in ("jaccard", "containment")}
+    return {**samples.document(corpus, verdict["duplicate_of"]), **similar}
 
 
 def _pairs(store: Store, corpus: Artifact, doc_id: str) -> list[dict[str, Any]]:

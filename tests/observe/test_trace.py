@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from raytrain import recipe as recipes
 from raytrain import runs
+from raytrain.observe.collect import artifacts_of, collect
+from raytrain.observe.report.documents import rejected
 from raytrain.observe.trace import trace
 from raytrain.store import Store
-from tests.observe.life import copied, curated
+from tests.observe.life import WORDS, copied, curated
 
 
 def curate(folder: Path, name: str, texts: list[str] | None = None, **corpus: Any) -> None:
@@ -27,8 +30,9 @@ def curate(folder: Path, name: str, texts: list[str] | None = None, **corpus: An
     runs.execute(recipes.load(str(path)), say=lambda line: None, until="select")
 
 
-def texts_of(folder: Path, domain: str) -> list[str]:
-    lines = (folder / "texts" / f"{domain}.jsonl").read_text().splitlines()
+def texts_of(folder: Path) -> list[str]:
+    """What `lives` has of the source verse."""
+    lines = (folder / "texts" / "verse.jsonl").read_text().splitlines()
     return [json.loads(line)["text"] for line in lines[:40]]
 
 
@@ -66,3 +70,47 @@ def test_a_trace_of_one_run_tells_of_no_other(folder: Path, store: Store) -> Non
     }
     assert sorted(told[None]) == [["bare"], ["lives", "short"]]
     assert (told["bare"], told["lives"]) == ([["bare"]], [["lives"]])
+
+
+@pytest.fixture(scope="module")
+def again(folder: Path, store: Store) -> Store:
+    """Run `again`: two texts that `lives` has, a text that stands twice, one of an evaluation set, and news."""
+    draw = random.Random(1)
+    news = [" ".join(draw.choices(WORDS, k=60)) + "." for _ in range(12)]
+    item = " ".join(news[4].split()[5:35])
+    (folder / "texts" / "quiz.jsonl").write_text(json.dumps({"id": "q7", "question": item}))
+    curate(
+        folder,
+        "again",
+        [texts_of(folder)[3], *news, news[2]],
+        dedup={"against": ["lives"]},
+        decontaminate={"sets": [{"name": "quiz", "uri": "quiz.jsonl"}]},
+    )
+    return store
+
+
+def told(store: Store, number: int) -> dict[str, Any]:
+    ((corpus,),) = [record["corpora"] for record in trace(store, f"again/again.jsonl/{number}")["records"]]
+    return dict(corpus)
+
+
+def test_a_copy_is_named_by_its_record_and_by_the_corpus_that_has_it(again: Store) -> None:
+    lives = artifacts_of(again, "lives")["select"]
+    earlier = told(again, 0)["duplicate_of"]
+    assert (earlier["record_id"], earlier["corpus"]) == ("verse/verse.jsonl/3", lives.prefix)
+    own = told(again, 13)["duplicate_of"] or told(again, 3)["duplicate_of"]
+    assert own["record_id"] in ("again/again.jsonl/3", "again/again.jsonl/13") and own["corpus"] is None
+    columns = [number["column"] for row in collect(again, "again")["rejected"] for number in row["numbers"]]
+    assert f"jaccard with verse/verse.jsonl/3 of {lives.prefix}" in columns
+    assert f"jaccard with {own['record_id']}" in columns
+
+
+def test_a_contaminated_document_tells_set_item_and_words(folder: Path, again: Store) -> None:
+    item = json.loads((folder / "texts" / "quiz.jsonl").read_text())["question"]
+    (match,) = told(again, 5)["matches"]
+    assert (match["set"], match["item"], match["overlap"], match["text"]) == ("quiz", "q7", 1.0, item)
+    assert told(again, 6)["matches"] == []
+    (row,) = [row for row in collect(again, "again")["rejected"] if "decontamination.overlap" in row["reasons"]]
+    assert [row["text"][start:end] for start, end in row["spans"]] == [item]
+    page = rejected({"rejected": [row]})
+    assert "quiz, item q7, overlap 1" in page and f"<mark>{item}</mark>" in page

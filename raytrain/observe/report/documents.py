@@ -56,7 +56,7 @@ def _document(row: Facts, remark: str = "") -> str:
         f"asked {n.get('op')} {significant(n.get('threshold'))}"
         for n in entries(row.get("numbers"))
     ]
-    told = "".join(f"<li>{text(w)}</li>" for w in why or reasons)
+    told = "".join(f"<li>{text(w)}</li>" for w in [*(why or reasons), *_matches(row)])
     ids = " · ".join(text(row[k]) for k in ("source", "domain", "licence", "doc_id") if row.get(k))
     start = " ".join(clip(row.get("text") or "", 90).split())
     return (
@@ -65,6 +65,15 @@ def _document(row: Facts, remark: str = "") -> str:
         f'<p class="note">{ids}</p>{f"<ul>{told}</ul>" if told else ""}'
         f"<pre>{marked(str(row.get('text') or ''), _spans(row))}</pre></details>"
     )
+
+
+def _matches(row: Facts) -> list[str]:
+    """The evaluation items that stand in a document."""
+    return [
+        f"{one.get('set')}, item {one.get('item')}, overlap {significant(one.get('overlap'))}: "
+        f"“{clip(' '.join(str(one.get('text') or '').split()), 200)}”"
+        for one in entries(row.get("matches"))
+    ]
 
 
 def _spans(row: Facts) -> list[Span]:
