@@ -45,8 +45,15 @@ class TokenFile:
         return np.frombuffer(data, self.dtype)
 
 
+def companions_of(layout: str, name: str) -> tuple[str, ...]:
+    """The names of the files that may stand beside a token file of this name and tell of it."""
+    if layout == "megatron":
+        return (name.removesuffix(".bin") + ".idx",)
+    return (f"{name}.index", f"{name}.metadata") if layout == "datatrove" else ()
+
+
 def open_tokens(layout: str, uri: str, size: int, companions: Mapping[str, str], vocab_size: int) -> TokenFile:
-    """A token file of `size` bytes. `companions` are the URIs of the files beside it by name.
+    """A token file of `size` bytes. `companions` are the URIs of those of `companions_of` that are there, by name.
 
     UserError for a file that is cut, whose index is missing or that is no such file.
     """
@@ -58,20 +65,20 @@ def open_tokens(layout: str, uri: str, size: int, companions: Mapping[str, str],
 
 
 def _datatrove(uri: str, size: int, companions: Mapping[str, str], vocab_size: int) -> TokenFile:
-    name = uri.rpartition("/")[2]
+    index_name, metadata_name = companions_of("datatrove", uri.rpartition("/")[2])
     width = 2 if vocab_size <= 1 << 16 else 4
-    if f"{name}.metadata" in companions:
-        first = _bytes(companions[f"{name}.metadata"]).decode("utf-8", "replace").partition("\n")[0]
+    if metadata_name in companions:
+        first = _bytes(companions[metadata_name]).decode("utf-8", "replace").partition("\n")[0]
         said = first.rpartition("|")[2].strip()
         width = int(said) if said in ("2", "4") else width
-    if f"{name}.index" not in companions:
-        raise UserError(f"{uri}: no {name}.index beside it; write the shards with save_index=True")
-    ends = np.frombuffer(_bytes(companions[f"{name}.index"]), "<u8").astype(np.int64)
+    if index_name not in companions:
+        raise UserError(f"{uri}: no {index_name} beside it; write the shards with save_index=True")
+    ends = np.frombuffer(_bytes(companions[index_name]), "<u8").astype(np.int64)
     return _checked(TokenFile(uri, np.dtype(f"<u{width}"), 0, size // width, ends), size)
 
 
 def _megatron(uri: str, size: int, companions: Mapping[str, str]) -> TokenFile:
-    index_name = uri.rpartition("/")[2].removesuffix(".bin") + ".idx"
+    (index_name,) = companions_of("megatron", uri.rpartition("/")[2])
     if index_name not in companions:
         raise UserError(f"{uri}: no {index_name} beside it")
     index = _bytes(companions[index_name])

@@ -19,11 +19,11 @@ from raytrain.corpus.section import CorpusSection, Source
 from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store, open_artifact
 from raytrain.store.step import StepContext, StepResult, Task
-from raytrain.tokens.foreign import ENDINGS, TokenFile, open_tokens
+from raytrain.tokens.foreign import ENDINGS, TokenFile, companions_of, open_tokens
 from raytrain.tokens.shards import FILE, TokenShard, result_of, token_dtype
 from raytrain.tokens.tokenizer import Encoded, Encoder, encoder
 
-VERSION = 1
+VERSION = 2
 SHARD_TOKENS = 1 << 24  # a shard takes some thirty bytes of memory a token
 HELD_OUT = re.compile(r"(^|[_-])val(idation)?([_.-]|$)")
 
@@ -43,14 +43,15 @@ def run(ctx: StepContext, files: Sequence[SourceFile]) -> StepResult:
     sources = {source["name"]: source for source in ctx.config["sources"]}
     groups = sorted({(source["domain"], 0) for source in sources.values()})
     tasks: list[Task] = []
+    places = {(file.source, file.path): file.uri for file in files}
     for file in files:
         layout = sources[file.source]["format"]
         if not file.path.endswith(ENDINGS[layout]):
             continue
-        beside = {f.path.rpartition("/")[2]: f.uri for f in files if _neighbours(f, file)}
-        vocab_size = int(tokenizer.facts["vocab_size"])
-        count = open_tokens(layout, file.uri, file.bytes, beside, vocab_size).count
-        for start in range(0, count, SHARD_TOKENS):
+        beside = _beside(layout, file, places)
+        opened = open_tokens(layout, file.uri, file.bytes, beside, int(tokenizer.facts["vocab_size"]))
+        some = opened.count or int(opened.ends is not None and len(opened.ends) > 0)  # all documents may be empty
+        for start in range(0, some, SHARD_TOKENS):
             tasks.append(
                 {
                     "store": ctx.store.uri,
@@ -63,7 +64,7 @@ def run(ctx: StepContext, files: Sequence[SourceFile]) -> StepResult:
                     "groups": groups,
                     "validation_fraction": ctx.config["validation_fraction"],
                     "start": start,
-                    "stop": min(start + SHARD_TOKENS, count),
+                    "stop": min(start + SHARD_TOKENS, opened.count),
                 }
             )
     there = {task["source"]["name"] for task in tasks}
@@ -119,6 +120,7 @@ def _documents(opened: TokenFile, start: int, stop: int, end_id: int) -> tuple[i
         return begin, _bare(ids, np.concatenate(([0], ends)), end_id)
     bounds = np.concatenate(([0], opened.ends))
     a, b = np.searchsorted(bounds[:-1], (start, stop)).tolist()
+    b = len(bounds) - 1 if stop == opened.count else b  # empty documents at the end begin at no token
     ids = opened.read(int(bounds[a]), int(bounds[b])).astype(np.uint32)
     return a, _bare(ids, bounds[a : b + 1] - bounds[a], end_id)
 
@@ -195,5 +197,8 @@ def _table(
     )
 
 
-def _neighbours(one: SourceFile, other: SourceFile) -> bool:
-    return one.source == other.source and one.path.rpartition("/")[0] == other.path.rpartition("/")[0]
+def _beside(layout: str, file: SourceFile, places: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """The URIs by name of what tells of a token file, as far as it is there."""
+    folder, slash, name = file.path.rpartition("/")
+    found = {other: places.get((file.source, f"{folder}{slash}{other}")) for other in companions_of(layout, name)}
+    return {other: uri for other, uri in found.items() if uri is not None}

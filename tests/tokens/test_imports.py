@@ -6,6 +6,7 @@ import dataclasses
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,41 @@ def test_files_without_end_of_text_get_one_behind_each_document(store: Store, tm
     datatrove(folder, [d for d in DOCUMENTS if d], end=False)
     found = documents_in(imported(store, folder, "datatrove"))
     assert [ids for _, ids in found] == [[*ids, END] for ids in DOCUMENTS if ids]
+
+
+@pytest.mark.parametrize("shard_tokens", [1 << 24, 7])
+def test_empty_documents_count_wherever_they_stand(
+    shard_tokens: int, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "SHARD_TOKENS", shard_tokens)
+    held = [[], *DOCUMENTS, [], []]
+    for name, documents in (("some", held), ("none", [[], []])):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+        datatrove(tmp_path / "empty" / name, documents, end=False)
+    found = documents_in(imported(store, tmp_path / "empty", "datatrove"))
+    assert [ids for _, ids in found] == [[*ids, END] for ids in [[], [], *held]]
+
+
+def test_a_task_carries_nothing_but_its_own_files(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        datatrove(folder / name, DOCUMENTS)
+        for number in range(20):
+            (folder / name / f"{number}.ds.index").write_bytes(b"")
+    carried: list[Any] = []
+
+    def noted(task: Any) -> Any:
+        carried.append(task["beside"])
+        return import_shard(task)
+
+    import_shard = imports.import_shard
+    monkeypatch.setattr(imports, "import_shard", noted)
+    imported(store, folder, "datatrove")
+    names = ("00000_unshuffled.ds.index", "00000_unshuffled.ds.metadata")
+    assert carried == [{name: f"file://{folder}/{place}/{name}" for name in names} for place in ("a", "b")]
 
 
 def test_a_file_named_val_is_held_out_whole(store: Store, tmp_path: Path) -> None:
