@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from raytrain.errors import UserError
 
 SALT = "raytrain validation split 1:"
+AT_ONCE = 1_000_000  # ids as Python's strings, of 81 bytes each
 MOST = 0.30  # of the bytes: a bigger validation set means that the corpus is too small for what is asked
 
 
@@ -54,7 +55,8 @@ class Clusters:
         return len(self.documents)
 
     def draws(self) -> NDArray[np.float64]:
-        return np.array([draw(name) for name in self.ids.to_pylist()], np.float64)
+        held = (self.ids.slice(at, AT_ONCE).to_pylist() for at in range(0, len(self), AT_ONCE))
+        return np.concatenate([np.zeros(0), *(np.array([draw(name) for name in names]) for names in held)])
 
 
 def draw(cluster: str) -> float:
@@ -66,19 +68,25 @@ def draw(cluster: str) -> float:
 
 def clusters_of(documents: Any) -> Clusters:
     """The clusters of kept documents, given as a table with the columns cluster, source and bytes."""
+    ids, cluster = _numbered(documents.column("cluster"))
+    _, source = _numbered(documents.column("source"))
+    size = np.bincount(cluster, documents.column("bytes").to_numpy(), len(ids)).astype(np.int64)  # exact below 2^53
+    pairs = np.unique(source * len(ids) + cluster)
+    source_of = np.stack([pairs % max(len(ids), 1), pairs // max(len(ids), 1)], axis=1)
+    return Clusters(ids, np.bincount(cluster, minlength=len(ids)), size, source_of)
+
+
+def _numbered(column: Any) -> tuple[Any, NDArray[np.int64]]:
+    """(the distinct values of a column of strings, sorted; the place of each row's among them)."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    grouped = documents.group_by("cluster", use_threads=False)
-    held = grouped.aggregate([("bytes", "count"), ("bytes", "sum")]).sort_by("cluster").combine_chunks()
-    ids = held.column("cluster").combine_chunks()
-    pairs = documents.group_by(["source", "cluster"], use_threads=False).aggregate([])
-    pairs = pairs.sort_by([("source", "ascending"), ("cluster", "ascending")])
-    numbers = [
-        pc.index_in(pairs.column(name), value_set=values).to_numpy().astype(np.int64)
-        for name, values in (("cluster", ids), ("source", pc.unique(pairs.column("source"))))
-    ]
-    documents, size = (held.column(name).to_numpy().astype(np.int64) for name in ("bytes_count", "bytes_sum"))
-    return Clusters(ids, documents, size, np.stack(numbers, axis=1))
+    whole = column.cast(pa.large_string()).combine_chunks()  # all ids together may be more than 2 GB
+    coded = pc.dictionary_encode(whole)
+    order = pc.sort_indices(coded.dictionary)
+    place = np.empty(len(order), np.int64)
+    place[order.to_numpy()] = np.arange(len(order))
+    return coded.dictionary.take(order), place[coded.indices.to_numpy()]
 
 
 def split(clusters: Clusters, options: Mapping[str, Any]) -> Split:

@@ -99,3 +99,15 @@ def test_the_split_is_a_function_of_the_set_of_documents(held: list[tuple[int, s
     size = sum(size for cluster, _, size in documents if first.holds_out(cluster))
     assert size <= 0.3 * sum(size for _, _, size in documents)
     assert sum(first.holds_out(cluster) for cluster, _, _ in documents) >= 5
+
+
+def test_clusters_are_counted_by_id_whatever_the_pieces() -> None:
+    documents = [("b", "t", 5), ("a", "s", 1), ("b", "s", 7), ("c", "t", 2), ("a", "s", 4)]
+    whole = table(documents)
+    found = clusters_of(pa.concat_tables([whole[:2], whole[2:2], whole[2:]]))
+    assert found.ids.to_pylist() == ["a", "b", "c"]
+    assert (found.documents.tolist(), found.bytes.tolist()) == ([2, 2, 1], [5, 12, 2])
+    assert found.source_of.tolist() == [[0, 0], [1, 0], [1, 1], [2, 1]]
+    assert found.draws().tolist() == [draw(name) for name in "abc"]
+    assert found.ids.type == pa.large_string()  # a string column holds 67 million ids and no more
+    assert len(clusters_of(whole[:0])) == 0

@@ -16,12 +16,10 @@ def text_buffers(column: Any) -> tuple[Bytes, Offsets]:
     """(data, offsets) of a column of texts without nulls: text i is data[offsets[i]:offsets[i + 1]], valid UTF-8."""
     import pyarrow as pa
 
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    if array.null_count:
-        raise ValueError(f"a text column with {array.null_count} nulls; a document always has text")
-    array = array.cast(pa.large_string())
+    if column.null_count:
+        raise ValueError(f"a text column with {column.null_count} nulls; a document always has text")
+    array = column.cast(pa.large_string())  # before pieces are joined: together they may be more than 2 GB
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     _, offsets, data = array.buffers()
     if len(array) == 0 or data is None:
         return frozen(np.zeros(0, np.uint8)), frozen(np.zeros(len(array) + 1, np.int64))
