@@ -25,9 +25,9 @@ _LOOKS_SECRET = re.compile(r"(secret|password|passwd|token|api_?key|access_?key|
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe; an unknown key is an error."""
+    """A frozen part of a recipe; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)

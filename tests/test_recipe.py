@@ -26,6 +26,16 @@ def test_a_curriculum_weighs_the_bins_that_the_corpus_makes(corpus: dict[str, An
     assert recipe(train={"curriculum": TWO}, corpus={"difficulty": {"bins": 2}}).train.curriculum
 
 
+@pytest.mark.parametrize(
+    "threshold", [float("nan"), float("inf"), {"threshold": float("nan"), "reason": "none at all"}]
+)
+def test_a_number_is_finite(threshold: Any) -> None:
+    with pytest.raises(UserError, match=r"corpus\.overrides\.gopher\.min_words.*finite"):
+        recipe(corpus={"overrides": {"gopher.min_words": threshold}})
+    with pytest.raises(UserError, match=r"train\.learning_rate.*finite"):
+        recipe(train={"learning_rate": float("inf")})
+
+
 def test_the_bins_of_token_files_are_their_own() -> None:
     tokens = [{"name": "a", "uri": "a", "format": "megatron"}]
     assert recipe(sources=tokens, tokenizer={"file": "t.json"}, train={"curriculum": TWO}).sources_are_tokens

@@ -17,6 +17,7 @@ The invariant: a rule never sees the text, so that a changed threshold costs one
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -189,6 +190,8 @@ def _rule(
     if not match or not RULE_NAME.match(str(name)):
         raise UserError(f"{place}: {name}: {said!r} is not of the form `column >= number`")
     stage, column, op, threshold = match.groups()
+    if not math.isfinite(float(threshold)):
+        raise UserError(f"{place}: {name}: {threshold} is beyond every number; give a finite threshold")
     stage = stage or default
     columns = {held.name: held.columns_out for held in stages}
     for what, value, known in (("stage", stage, columns), ("column", column, columns.get(stage, ()))):

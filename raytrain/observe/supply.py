@@ -7,6 +7,7 @@ those that the trainer itself counts, not estimates; only the loss is one.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -84,6 +85,8 @@ def supply(store: Store, run: str, *, tokens: float | None = None, quality: str 
 def _train(train: TrainSection, model: ModelSection, vocab_size: int, tokens: float | None) -> TrainSection:
     if tokens is None:
         return train.resolved(model, vocab_size)
+    if not math.isfinite(tokens):
+        raise UserError(f"--tokens: {tokens:g} is no number of tokens; give a finite one, such as 2e9")
     if tokens < model.context:
         raise UserError(f"--tokens: {tokens:g} is less than one sequence of {model.context}; give more")
     horizon = train.model_copy(

@@ -171,6 +171,7 @@ def test_the_columns_of_a_stage_of_ones_own(tmp_path: Path) -> None:
         ("splitter: whitespace\nrules: {a: lnies >= 1}", "no column is called 'lnies'; did you mean 'lines'"),
         ("splitter: whitespace\nrules: {a: lines => 1}", "not of the form"),
         ("splitter: whitespace\nrules: {a: lines >= few}", "not of the form"),
+        ("splitter: whitespace\nrules: {a: lines <= 1e999}", "give a finite threshold"),
         ("splitter: whitespace\nrules: {a: lines >= 1}\nlanguages: {b: [en]}", "no rule is called 'b'"),
         ("splitter: whitespace\nrules: {a: lines >= 1, a: lines >= 2}", "stands twice"),
         ("splitter: [", "not valid YAML"),

@@ -72,6 +72,12 @@ def test_quarters_hold_equal_tokens_and_equal_values_stand_together() -> None:
     assert (np.diff(found[np.argsort(values, kind="stable")]) >= 0).all()
 
 
+@pytest.mark.parametrize("tokens", [float("nan"), float("inf"), -float("inf"), 3.0])
+def test_a_horizon_that_is_none_is_refused(store: Store, tokens: float) -> None:
+    with pytest.raises(UserError, match="--tokens: "):
+        supply(bound(store), "r", tokens=tokens)
+
+
 def test_what_is_not_there_is_named(store: Store) -> None:
     with pytest.raises(UserError, match="'nobody' is not in"):
         supply(store, "nobody")
