@@ -257,6 +257,8 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda recipe, made: select.config_of(recipe.corpus, forgotten.among(made[ingest.NAME])),
             lambda walk, ctx: select.run(ctx),
         ),
+        # Before the tokens, though nothing up to the model needs it: where torch stands alone it could not be made.
+        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         _tokenizer({"corpus": "select"}),
         Step(
             "tokenize",
@@ -267,7 +269,6 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             lambda walk, ctx: tokens.run_tokenize(ctx),
         ),
         _PRETRAIN,
-        Step("baseline", "baselines", BASELINE_VERSION, {"corpus": "select"}, lambda recipe, made: {}, _run_baseline),
         _evaluate({"baseline": "baseline"}),
     )
 
@@ -302,9 +303,14 @@ def prefix_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Map
 
 
 def _id_of(step: Step, recipe: Recipe, files: Sequence[SourceFile], made: Mapping[str, Artifact]) -> str:
-    parents = [f"{k}={v}" for k, v in source_ids(files).items()] if step.reads_sources else []
+    parents = [f"{k}={v}" for k, v in _read(recipe, files).items()] if step.reads_sources else []
     parents += [f"{role}={made[name].id}" for role, name in step.parents.items()]
     return artifact_id(step.name, step.version, step.config(recipe, made), parents)
+
+
+def _read(recipe: Recipe, files: Sequence[SourceFile]) -> dict[str, str]:
+    """What a step is made of that reads the sources: their content, and what makes text of it."""
+    return source_ids(files) | ingest.readers_of(files, recipe.sources)
 
 
 def carry_out(walk: Walk, step: Step) -> Artifact:
@@ -333,7 +339,7 @@ def carry_out(walk: Walk, step: Step) -> Artifact:
             version=step.version,
             config=config,
             parents={role: walk.made[name].id for role, name in step.parents.items()}
-            | (source_ids(walk.files) if step.reads_sources else {}),
+            | (_read(walk.recipe, walk.files) if step.reads_sources else {}),
             shards=result.shards,
             facts=result.facts,
             cost={

@@ -4,14 +4,18 @@ A unit of work is a run of files (or one big file), read in order; it cuts its t
 `target_shard_bytes`, and the parts of all units, in order, are the shards. The invariant: which row of which shard
 a record becomes depends on the files and the configuration alone; no record vanishes uncounted.
 
-A worker takes at most 2 x target_shard_bytes (a shard compressed, and once more to put it), 4 x the longest line that
-is read (6 x max_document_bytes and 1 MB) and 100 MB (row groups, blocks and what the kernels make of them).
+A worker takes at most 2 x target_shard_bytes (a shard compressed, and once more to put it; where documents are shorter
+than 100 bytes, 2 x 100 bytes a document), 4 x the longest line that is read (6 x max_document_bytes and 1 MB) and
+100 MB (row groups, blocks and what the kernels make of them); and the window of a zstd file, which says itself how far
+it looks back: 8 MB, or up to 2 GB of what it unfolds to where it was written for long distances.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -28,11 +32,11 @@ from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
 from raytrain.store.artifact import TableBytes, table_bytes
 from raytrain.store.step import StepContext, StepResult, Task
-from raytrain.store.uri import filesystem
+from raytrain.store.uri import filesystem, versions_of
 
 NAME = "ingest"
 KIND = "documents"
-VERSION = 3
+VERSION = 4
 DOCUMENTS = "documents.parquet"
 INDEX = "index.parquet"  # the same rows without the text: most steps need no more
 QUARANTINE = "quarantine.parquet"
@@ -42,20 +46,36 @@ COUNTED = ("files", "raw_bytes", "read_bytes", "documents", "bytes", "repaired")
 # What a source gives where a record says nothing itself, and what it may say where that is a choice.
 GIVEN = ("domain", "licence", "origin", "verification", "language")
 CHOICES = {"origin": ORIGINS, "verification": VERIFICATIONS}
+# Libraries on whose version a format's text depends, whatever extractor a source asks for.
+EXTRACTORS = {"html": ("resiliparse",), "warc": ("resiliparse",), "epub": ("resiliparse",), "pdf": ("pypdfium2",)}
 RECORDS_AT_ONCE = 8192  # that are gathered from many files for one pass of the kernels
 ROW_GROUP_BYTES = 16 << 20  # of text: what a shard's writer holds beside what is compressed already
+ROW_GROUP_ROWS = 1 << 16  # where texts are short; and of the index
 REPEATED = ("source", "domain", "licence", "origin", "verification", "date", "declared_language", "file")
 NULLABLE = ("date", "url", "id", "declared_language")
 
 
 def config_of(corpus: CorpusSection, sources: Sequence[Source]) -> dict[str, Any]:
-    """What the documents depend on beside the files: of a source everything but where it lies."""
+    """What the documents depend on beside the files and their readers: of a source everything but where it lies."""
+    told = {"version": normal.VERSION}
+    unicode = {"unicode": unicodedata.unidata_version} if corpus.normalise.form != "none" else {}
     return {
         "target_shard_bytes": corpus.target_shard_bytes,
         "max_document_bytes": corpus.max_document_bytes,
-        "normalise": _dump(corpus.normalise) | {"version": normal.VERSION},
+        "normalise": _dump(corpus.normalise) | told | unicode,
         "sources": [_dump(source, exclude={"uri", "usd"}) for source in sources],
     }
+
+
+def readers_of(files: Sequence[SourceFile], sources: Sequence[Source]) -> dict[str, str]:
+    """The libraries that make text of some files, with their versions: other versions may make other text."""
+    extractors = {source.name: source.extractor for source in sources}
+    names = set()
+    for file in files:
+        names |= set(EXTRACTORS.get(file.format, ()))
+        if file.format in ("html", "warc"):
+            names.add(extractors[file.source])
+    return {f"reader:{name}": version(name) for name in sorted(names)}
 
 
 def run(ctx: StepContext, files: Sequence[SourceFile]) -> StepResult:
@@ -131,10 +151,11 @@ class _Parts:
             self.rows += taken.num_rows
             self.bytes += int(sizes[taken.num_rows - 1])
             self.held.append(taken)
-            self.index.append(taken.drop_columns(["text"]))
+            self.held_rows += taken.num_rows
+            self.held_bytes += int(sizes[taken.num_rows - 1])
             if self.bytes >= self.target:
                 self._put()
-            elif self.bytes - self.written >= ROW_GROUP_BYTES:
+            elif self.held_bytes >= ROW_GROUP_BYTES or self.held_rows >= ROW_GROUP_ROWS:
                 self._write()
 
     def finish(self) -> list[dict[str, Any]]:
@@ -144,26 +165,38 @@ class _Parts:
         return self.parts
 
     def _begin(self) -> None:
-        self.rows = self.bytes = self.written = 0
-        self.documents = TableBytes(documents_schema(), REPEATED)
+        schema = documents_schema()
+        self.rows = self.bytes = self.held_rows = self.held_bytes = 0
         self.held: list[Any] = []
-        self.index: list[Any] = [documents_schema().empty_table().drop_columns(["text"])]
+        self.unindexed: list[Any] = []
+        self.documents = TableBytes(schema, REPEATED)
+        self.index = TableBytes(schema.remove(schema.get_field_index("text")), REPEATED)
 
     def _write(self) -> None:
+        """A row group of documents; one of the index too where its rows are many enough."""
         import pyarrow as pa
 
         if self.held:
-            self.documents.add(pa.concat_tables(self.held))
-        self.held, self.written = [], self.bytes
+            table = pa.concat_tables(self.held)
+            self.documents.add(table)
+            self.unindexed.append(table.drop_columns(["text"]))
+        self.held, self.held_rows, self.held_bytes = [], 0, 0
+        if sum(table.num_rows for table in self.unindexed) >= ROW_GROUP_ROWS:
+            self._write_index()
 
-    def _put(self) -> None:
+    def _write_index(self) -> None:
         import pyarrow as pa
 
+        if self.unindexed:
+            self.index.add(pa.concat_tables(self.unindexed))
+        self.unindexed = []
+
+    def _put(self) -> None:
         self._write()
+        self._write_index()
         names = {name: name.replace(".", f"-{len(self.parts):03d}.") for name in (DOCUMENTS, INDEX)}
-        data = {DOCUMENTS: self.documents.finish(), INDEX: table_bytes(pa.concat_tables(self.index), REPEATED)}
-        for name, unique in names.items():
-            self.objects[unique] = self.writer.put(self.unit, unique, data[name])
+        for name, table in ((DOCUMENTS, self.documents), (INDEX, self.index)):
+            self.objects[names[name]] = self.writer.put(self.unit, names[name], table.finish())
         self.parts.append({"objects": names, "rows": self.rows, "bytes": self.bytes})
         self._begin()
 
@@ -353,10 +386,12 @@ def _start(data: Bytes, offsets: Offsets, row: int) -> bytes:
 def _open(file: dict[str, Any]) -> Any:
     try:
         fs, path = filesystem(file["uri"])
-        size = int(fs.size(path))
-        if size != file["bytes"]:
+        now = fs.info(path)
+        size, marks = int(now["size"]), versions_of(now)
+        if size != file["bytes"] or (file["version"] and marks and file["version"] not in marks):
             raise UserError(
-                f"{file['uri']}: changed while it was read ({file['bytes']} bytes when listed, {size} now); "
+                f"{file['uri']}: changed while it was read ({file['bytes']} bytes when listed, {size} now"
+                f"{'' if size != file['bytes'] else ', written anew'}); "
                 "run the same command again when it is at rest"
             )
         return fs.open(path, "rb")

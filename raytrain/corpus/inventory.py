@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from raytrain.config import digest
@@ -43,7 +43,10 @@ READERS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A raw file of a source: `path` is relative to the source's URI, `sha256` is of the bytes as they lie there."""
+    """A raw file of a source: `path` is relative to the source's URI, `sha256` is of the bytes as they lie there.
+
+    `version` is what its file system says of it beside the size (an etag, a time), empty where it says nothing.
+    """
 
     source: str
     uri: str
@@ -51,6 +54,7 @@ class SourceFile:
     bytes: int
     sha256: str
     format: Format
+    version: str = field(default="", compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -140,8 +144,8 @@ def _of_source(index: int, source: Source, store: Store, say: Callable[[str], No
     if fresh != cache:
         store.replace(cache_key, json.dumps(fresh).encode())
     return [
-        SourceFile(source.name, uri, path, size, sha, form)
-        for (uri, path, size, _, form), sha in zip(known, hashes, strict=True)
+        SourceFile(source.name, uri, path, size, sha, form, version)
+        for (uri, path, size, version, form), sha in zip(known, hashes, strict=True)
     ]
 
 

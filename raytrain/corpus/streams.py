@@ -13,6 +13,7 @@ from typing import IO, Any
 CHUNK = 64 << 10
 PLAIN_CHUNK = 1 << 20
 ZST_CHUNK = 2 << 10  # a zstd decompressor gives all that a piece of input holds at once, 32,768 times it at most
+LARGEST_WINDOW = 1 << 31  # of zstd --long=31, by which large public dumps are written; it fills as the file unfolds
 OUT_AT_ONCE = 1 << 20
 BLOCK = 4 << 20  # bytes of lines handed on together: enough to pay for a call, small beside a shard
 # Text shrinks to a third or a tenth, the most repetitive logs to a hundredth. A file that grows beyond this is a bomb.
@@ -186,7 +187,7 @@ def _salvage(state: Any, data: bytes) -> Iterator[bytes]:
 def _unzstd(file: _Taken) -> Iterator[bytes]:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
     state: Any = decompressor.decompressobj()
     fresh = True
     while data := file.read(ZST_CHUNK):

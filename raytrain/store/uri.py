@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -275,9 +275,13 @@ def walk_files(uri: str) -> Iterator[tuple[str, str, int, str]]:
         relative = path[len(base) :].lstrip("/")
         if path.endswith("/") or any(part.startswith(".") for part in relative.split("/")):
             continue  # "folders" that consoles make on S3 are objects of no bytes
-        marks = ("ETag", "etag", "mtime", "LastModified", "blob_id")  # the last is Hugging Face's
-        version = str(next((info[mark] for mark in marks if info.get(mark)), ""))
+        version = next(iter(versions_of(info)), "")
         rows.append((f"file://{path}" if local else fs.unstrip_protocol(path), relative, int(info["size"]), version))
     if not rows:
         raise UserError(f"{uri}: no such file or folder, or nothing in it")
     return iter(sorted(rows, key=lambda row: row[1]))
+
+
+def versions_of(info: Mapping[str, Any]) -> list[str]:
+    """What a file system says of a file that changes when it is written anew: etag, time, Hugging Face's blob."""
+    return [str(info[mark]) for mark in ("ETag", "etag", "mtime", "LastModified", "blob_id") if info.get(mark)]

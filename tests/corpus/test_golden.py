@@ -29,7 +29,7 @@ RECORDS = [
     {"text": "cafÃ© au lait, " * 40},
 ]
 GOLDEN = {
-    "ingest": (3, "48ae9c352aa3dddd"),
+    "ingest": (4, "48ae9c352aa3dddd"),
     "annotate-text": (2, "f24bc5b45e283cdf"),
     "annotate-language": (1, "b2e06867ddbee58f"),
     "annotate-minhash": (3, "41651371ebc23bfd"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 import zstandard
 
-from raytrain.corpus.ingest import DOCUMENTS, QUARANTINE, plan
+from raytrain.corpus.ingest import DOCUMENTS, INDEX, QUARANTINE, config_of, plan, readers_of
 from raytrain.corpus.inventory import SourceFile
 from raytrain.corpus.section import Source
 from raytrain.errors import UserError
@@ -79,6 +82,23 @@ def test_shards_are_cut_by_size_in_the_order_of_the_input(tmp_path: Path) -> Non
     assert all(20_000 <= size < 25_000 for size in held[:-2])
     assert [row["text"] for row in rows(documents, DOCUMENTS)] == [*texts, "one", "two"]
     assert [shard["shard"] for shard in documents.shards] == list(range(len(held)))
+
+
+def test_the_index_is_written_as_it_grows_and_is_the_documents_without_their_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytrain.corpus.ingest.ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr("raytrain.corpus.ingest.RECORDS_AT_ONCE", 30)
+    for i in range(10):
+        write_jsonl(tmp_path / "raw" / f"{i}.jsonl", [f"{i} and {n}" for n in range(45)])
+    documents = walk(tmp_path, source(tmp_path / "raw")).ingest()
+    assert [{name: row[name] for name in row if name != "text"} for row in rows(documents, DOCUMENTS)] == rows(
+        documents, INDEX
+    )
+    groups = pq.ParquetFile(io.BytesIO(documents.get(0, INDEX))).metadata
+    held = [groups.row_group(i).num_rows for i in range(groups.num_row_groups)]
+    assert sum(held) == 450
+    assert max(held) < 100 + 45
 
 
 def messy(root: Path) -> None:
@@ -196,17 +216,33 @@ def test_a_source_that_gives_no_document_is_an_error_with_a_remedy(
         walk(tmp_path, source(tmp_path / "good", "good"), source(tmp_path / "bad", "bad")).ingest()
 
 
-def test_a_file_that_changes_under_the_reader_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_file_that_changes_under_the_reader_is_noticed(tmp_path: Path, longer: bool) -> None:
     path = write_jsonl(tmp_path / "raw" / "a.jsonl", ["one"])
 
     def late(work: Callable[[Task], Task], tasks: Sequence[Task], label: str) -> list[Task]:
-        path.write_text(path.read_text() * 2)
+        path.write_text(path.read_text() * 2 if longer else path.read_text().upper())
+        os.utime(path, (1, 1))  # however coarse the clock
         return [work(task) for task in tasks]
 
     walking = walk(tmp_path, source(tmp_path / "raw"))
     walking.engine = late
     with pytest.raises(UserError, match="changed while it was read"):
         walking.ingest()
+
+
+def test_the_identity_of_documents_names_what_makes_text_of_their_files() -> None:
+    files = [SourceFile("s", f"file:///{form}", form, 1, "", form) for form in ("jsonl", "html", "epub", "pdf")]
+    plain, strict = Source(name="s", uri="x"), Source(name="s", uri="x", extractor="trafilatura")
+    assert readers_of(files[:1], [strict]) == {}
+    assert list(readers_of(files[1:2], [plain])) == ["reader:resiliparse"]
+    assert list(readers_of(files[1:], [strict])) == ["reader:pypdfium2", "reader:resiliparse", "reader:trafilatura"]
+    assert list(readers_of(files[2:3], [strict])) == ["reader:resiliparse"]
+
+
+@pytest.mark.parametrize(("form", "told"), [("NFC", True), ("NFKC", True), ("none", False)])
+def test_unicodes_version_is_part_of_the_identity_where_it_decides(form: str, told: bool) -> None:
+    assert ("unicode" in config_of(corpus(normalise={"form": form}), [])["normalise"]) == told
 
 
 def test_any_engine_gives_the_same_documents_bit_by_bit(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def work(path, name):
     options = {"target_shard_bytes": int(target), "max_document_bytes": int(longest)}
     config = ingest.config_of(CorpusSection.model_validate(options), [source])
     size = Path(path).stat().st_size
-    file = {"source": "s", "uri": f"file://{path}", "path": "a.jsonl", "bytes": size, "sha256": "", "format": "jsonl"}
+    file = {"source": "s", "uri": f"file://{path}", "path": "a.jsonl", "bytes": size, "format": "jsonl", "version": ""}
     task = {"store": f"{store}/{name}", "prefix": "documents/x", "unit": 0, "files": [file], "config": config}
     begin = time.process_time()
     rows = ingest.ingest_unit(task | {"sources": {"s": config["sources"][0]}})["rows"]
