@@ -82,11 +82,13 @@ def _numbered(column: Any) -> tuple[Any, NDArray[np.int64]]:
     import pyarrow.compute as pc
 
     whole = column.cast(pa.large_string()).combine_chunks()  # all ids together may be more than 2 GB
-    coded = pc.dictionary_encode(whole)
-    order = pc.sort_indices(coded.dictionary)
-    place = np.empty(len(order), np.int64)
-    place[order.to_numpy()] = np.arange(len(order))
-    return coded.dictionary.take(order), place[coded.indices.to_numpy()]
+    order = pc.sort_indices(whole)
+    ranked = whole.take(order)
+    fresh = np.ones(len(ranked), np.bool_)
+    fresh[1:] = pc.not_equal(ranked[1:], ranked[:-1]).to_numpy(zero_copy_only=False)
+    place = np.empty(len(ranked), np.int64)
+    place[order.to_numpy()] = np.cumsum(fresh) - 1
+    return ranked.filter(pa.array(fresh)), place
 
 
 def split(clusters: Clusters, options: Mapping[str, Any]) -> Split:
