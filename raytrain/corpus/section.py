@@ -122,7 +122,10 @@ class DedupSection(Section):
         description="of equal licence the larger value of this column stays (text.alpha_word_ratio); then the longer",
     )
     span_words: int | None = Field(
-        default=None, ge=10, le=1000, description="cut runs of so many words that an earlier document has (50, say)"
+        default=None,
+        ge=10,
+        le=1000,
+        description="cut runs of so many words that an earlier document has, kept or rejected (50, say)",
     )
     max_source_loss: float = Field(
         default=0.5, ge=0, le=1, description="stop when a source would lose more of its documents to near-duplicates"

@@ -2,8 +2,10 @@
 
 What Lee et al. (2022) do with a suffix array, here by sampled runs and the same exchange as everything else: every
 repeated stretch of `span_words` + WINDOW - 1 words is found, and cut but for at most WINDOW - 1 words at either end.
-Documents that are duplicates as a whole neither lend nor lose spans. The invariant: of every stretch the first
-document that has it keeps it, and a cut begins and ends with a word.
+Documents that are duplicates as a whole neither lend nor lose spans. Who holds a stretch is settled before the rules
+judge: where they reject its first document, the stretch goes with it, and the later ones are cut all the same. The
+invariant: of every stretch the first document among those that dedup leaves is uncut, and a cut begins and ends with
+a word.
 """
 
 from __future__ import annotations
