@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from raytrain.corpus.attributes import shard_table, shard_tasks
-from raytrain.corpus.ingest import DOCUMENTS
+from raytrain.corpus.ingest import DOCUMENTS, documents_schema
 from raytrain.corpus.section import CorpusSection
 from raytrain.errors import UserError
 from raytrain.store import ArtifactWriter, Store
@@ -63,6 +63,8 @@ class Stage:
     """What of the recipe decides the numbers: JSON values, part of the artifact's identity."""
     source: str = ""
     """The text of the file of a stage of one's own; empty for a shipped one."""
+    file: str = ""
+    """Where that file was read: no part of what it is."""
 
     @property
     def step(self) -> str:
@@ -84,7 +86,8 @@ class Stage:
     def run(self, ctx: StepContext) -> StepResult:
         """Annotates every shard of `documents`."""
         documents = ctx.parents["documents"]
-        place = [self.columns.__module__, self.name]  # where a worker finds it again, unless config has its source
+        module = "" if self.source else self.columns.__module__
+        place = [module, self.name, self.file]  # where a worker finds it, unless config has its source
         records = ctx.map_shards(annotate_shard, shard_tasks(ctx, documents, stage=place), self.step)
         for shard, record in zip(documents.shards, records, strict=True):
             if shard["rows"] != record["rows"]:
@@ -93,15 +96,41 @@ class Stage:
 
     def table(self, documents: Any, config: Mapping[str, Any]) -> Any:
         """The attribute table of a shard's documents, checked to hold what the stage promises."""
+        made = self._own_columns(documents, config) if self.source else self._table(self.columns(documents, config))
+        if made.column_names != list(self.columns_out):
+            raise UserError(f"{self._place}: made {made.column_names}, promised {list(self.columns_out)}")
+        if made.num_rows != documents.num_rows:
+            raise UserError(f"{self._place}: {made.num_rows} rows for {documents.num_rows} documents")
+        return made
+
+    def _own_columns(self, documents: Any, config: Mapping[str, Any]) -> Any:
+        """The table of a user's code, of which anything may be expected, but numbers are wanted."""
+        import pyarrow.types as types
+
+        try:
+            made = self._table(self.columns(documents, config))
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{_where(error, self.file)}: stage {self.name}: {_one_line(error)}") from None
+        for field in made.schema:
+            if not (types.is_integer(field.type) or types.is_floating(field.type)):
+                raise UserError(
+                    f"{self._place}: column {field.name} is {field.type}; rules compare numbers: integers or floats"
+                )
+        return made
+
+    def _table(self, made: Any) -> Any:
         import pyarrow as pa
 
-        made = self.columns(documents, config)
-        table = made if isinstance(made, pa.Table) else pa.table(dict(made))
-        if tuple(table.column_names) != self.columns_out:
-            raise UserError(f"stage {self.name}: made {table.column_names}, promised {list(self.columns_out)}")
-        if table.num_rows != documents.num_rows:
-            raise UserError(f"stage {self.name}: {table.num_rows} rows for {documents.num_rows} documents")
-        return table
+        if not isinstance(made, (pa.Table, Mapping)):
+            kind = type(made).__name__
+            raise UserError(f"{self._place}: columns gave {kind}; return a table, or values by column name")
+        return made if isinstance(made, pa.Table) else pa.table(dict(made))
+
+    @property
+    def _place(self) -> str:
+        return f"{self.file}: stage {self.name}" if self.file else f"stage {self.name}"
 
 
 def annotate_shard(task: Task) -> Task:
@@ -131,6 +160,8 @@ def read_stages(paths: Iterable[str]) -> list[Stage]:
     found: dict[str, Stage] = {}
     for path in paths:
         stage = read_stage(path)
+        if stage.name in reserved():
+            raise UserError(f"corpus.stages: {path}: the name {stage.name!r} is reserved; call your stage otherwise")
         if stage.name in found:
             raise UserError(f"corpus.stages: {path}: another stage is called {stage.name!r} too")
         found[stage.name] = stage
@@ -145,22 +176,47 @@ def from_source(source: str, place: str) -> Stage:
     try:
         exec(compile(source, place, "exec"), module.__dict__)
     except Exception as error:
-        line = getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1].lineno
-        raise UserError(f"{place}: line {line}: {type(error).__name__}: {error}") from None
+        raise UserError(f"{_where(error, place)}: {_one_line(error)}") from None
     stage = getattr(module, "STAGE", None)
     if not isinstance(stage, Stage):
         raise UserError(f"{place}: defines no STAGE = Stage(name=..., version=1, columns_out=(...), columns=...)")
     if not STAGE_NAME.match(stage.name):
         raise UserError(f"{place}: stage name {stage.name!r}: use lower-case letters, digits and underscores")
-    if not stage.columns_out:
-        raise UserError(f"{place}: stage {stage.name} has no columns_out; name the columns that it makes")
-    return replace(stage, source=source)
+    if isinstance(stage.columns_out, str) or not stage.columns_out:
+        raise UserError(f"{place}: stage {stage.name} has no columns_out; name the columns that it makes, as ('x',)")
+    there = documents_schema().names
+    unknown = [name for name in stage.columns_in if name not in there]
+    if isinstance(stage.columns_in, str) or unknown:
+        wrong = repr(stage.columns_in) if isinstance(stage.columns_in, str) else ", ".join(map(repr, unknown))
+        raise UserError(f"{place}: stage {stage.name}: columns_in names {wrong}; documents have {', '.join(there)}")
+    return replace(stage, source=source, file=place)
+
+
+def reserved() -> set[str]:
+    """The names of what is shipped and select reads beside a user's stages."""
+    from raytrain.corpus import contamination, difficulty  # which are built on this module
+    from raytrain.corpus.stages import language, minhash, text
+
+    shipped = {stage.name for stage in (*text.STAGES, language.STAGE, minhash.STAGE)}
+    shipped |= {"documents", "dedup"}
+    return shipped | {module.KIND.removeprefix("attributes/") for module in (contamination, difficulty)}
+
+
+def _where(error: BaseException, file: str) -> str:
+    """The file and the line in it at which a user's code went wrong."""
+    own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = error.lineno if isinstance(error, SyntaxError) else own[-1] if own else None
+    return f"{file}: line {line}" if line else file
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _find(task: Task) -> Stage:
-    module, name = task["stage"]
+    module, name, file = task["stage"]
     if "source" in task["config"]:
-        return from_source(task["config"]["source"], f"stage {name}")
+        return from_source(task["config"]["source"], file)
     held = importlib.import_module(module)
     stages: Iterable[Stage] = getattr(held, "STAGES", None) or (held.STAGE,)
     return next(stage for stage in stages if stage.name == name)

@@ -9,7 +9,7 @@ import pytest
 
 from raytrain.corpus.section import CorpusSection, Source
 from raytrain.corpus.stages import language, minhash, text
-from raytrain.corpus.stages.stage import Stage, read_stage, read_stages
+from raytrain.corpus.stages.stage import Stage, from_source, read_stage, read_stages
 from raytrain.errors import UserError
 from raytrain.store import Store
 from tests.corpus.walk import Walk, corpus, rows, write_jsonl
@@ -59,6 +59,12 @@ def test_another_source_is_another_stage(mine: Path) -> None:
         ("STAGE = 3", "defines no STAGE"),
         (MINE.replace('"shouting"', '"a.b"'), "stage name 'a.b'"),
         (MINE.replace('("capitals",)', "()"), "has no columns_out"),
+        (MINE.replace('("capitals",)', '("capitals")'), "has no columns_out"),
+        (
+            MINE.replace("columns=columns)", 'columns=columns, columns_in=("text", "title"))'),
+            "columns_in names 'title'",
+        ),
+        (MINE.replace("columns=columns)", 'columns=columns, columns_in=("text"))'), "columns_in names 'text'"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(mine: Path, source: str, message: str) -> None:
@@ -87,6 +93,40 @@ def test_a_stage_that_breaks_its_promise_is_named(made: dict[str, list[int]], me
     stage = Stage(name="s", version=1, columns_out=("a",), columns=lambda documents, config: made)
     with pytest.raises(UserError, match=message):
         stage.table(pa.table({"text": ["x", "y"]}), {})
+
+
+@pytest.mark.parametrize(
+    "name", ["text", "text_unicode", "language", "minhash", "contamination", "difficulty", "dedup"]
+)
+def test_the_names_of_what_is_shipped_are_reserved(mine: Path, name: str) -> None:
+    mine.write_text(MINE.replace('"shouting"', f'"{name}"'))
+    with pytest.raises(UserError, match=f"the name '{name}' is reserved"):
+        read_stages([str(mine)])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("1 / 0", "line 5: stage shouting: ZeroDivisionError: division by zero"),
+        ("None", "columns gave NoneType; return a table"),
+        ('{"capitals": ["a", "b"]}', "column capitals is string; rules compare numbers"),
+        ('{"capitals": [True, False]}', "column capitals is bool; rules compare numbers"),
+        ('{"capitals": [None, None]}', "column capitals is null; rules compare numbers"),
+        ('{"capitals": [1, "a"]}', "stage shouting: Arrow"),
+        ('{"capitals": 3}', "stage shouting: TypeError"),
+    ],
+)
+def test_what_goes_wrong_in_a_users_code_is_one_line_with_its_place(mine: Path, body: str, message: str) -> None:
+    """On whatever worker: a task carries the source, and the name of the file."""
+    mine.write_text(
+        f"from raytrain.corpus.stages.stage import Stage\n\n\ndef columns(documents, config):\n    return {body}"
+        '\n\nSTAGE = Stage(name="shouting", version=1, columns_out=("capitals",), columns=columns)\n'
+    )
+    stage = from_source(mine.read_text(), str(mine))
+    with pytest.raises(UserError) as error:
+        stage.table(pa.table({"text": ["x", "y"]}), {})
+    assert message in str(error.value) and str(error.value).startswith(f"{mine}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_shipped_stages_keep_what_they_promise() -> None:
