@@ -4,10 +4,10 @@ A unit of work is a run of files (or one big file), read in order; it cuts its t
 `target_shard_bytes`, and the parts of all units, in order, are the shards. The invariant: which row of which shard
 a record becomes depends on the files and the configuration alone; no record vanishes uncounted.
 
-A worker takes at most 2 x target_shard_bytes (a shard compressed, and once more to put it; where documents are shorter
-than 100 bytes, 2 x 100 bytes a document), 4 x the longest line that is read (6 x max_document_bytes and 1 MB) and
-100 MB (row groups, blocks and what the kernels make of them); and the window of a zstd file, which says itself how far
-it looks back: 8 MB, or up to 2 GB of what it unfolds to where it was written for long distances.
+A worker takes at most 2 x target_shard_bytes and 128 bytes a document (a shard compressed, and once more to put it),
+4 x the longest line that is read (6 x max_document_bytes and 1 MB) and 100 MB (row groups, blocks and what the kernels
+make of them); and the window of a zstd file, which says itself how far it looks back: 8 MB, or up to 2 GB of what it
+unfolds to where it was written for long distances.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,13 @@ print(json.dumps({"above_idle": memory("VmHWM") - idle, "seconds": [little, much
 """
 
 
+def measured(folder: Path, target: int) -> Any:
+    """Memory above idle, CPU seconds and rows of a worker that reads small.jsonl, then large.jsonl."""
+    arguments = [*(str(folder / name) for name in ("small.jsonl", "large.jsonl", "store")), str(target), str(LONGEST)]
+    done = subprocess.run([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, check=True, timeout=600)
+    return json.loads(done.stdout)
+
+
 @pytest.mark.long
 def test_memory_is_bounded_and_time_is_linear_in_a_ten_times_larger_input(tmp_path: Path) -> None:
     texts = [prose.document(seed, 40) for seed in range(400)]
@@ -59,9 +67,18 @@ def test_memory_is_bounded_and_time_is_linear_in_a_ten_times_larger_input(tmp_pa
         for copy in range(10):
             file.write("\n".join(line.replace('"text": "', f'"text": "{copy}') for line in lines) + "\n")
         file.write('{"text": "' + "x" * 200_000_000 + '"}\n')
-    arguments = [*(str(tmp_path / name) for name in ("small.jsonl", "large.jsonl", "store")), str(TARGET), str(LONGEST)]
-    done = subprocess.run([sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, check=True, timeout=600)
-    found = json.loads(done.stdout)
+    found = measured(tmp_path, TARGET)
     assert found["rows"] == 10 * len(lines)
     assert found["above_idle"] < BOUND
     assert found["seconds"][1] < 11 * found["seconds"][0] + 1  # one second for the line that is passed over
+
+
+@pytest.mark.long
+def test_memory_is_bounded_where_a_shard_holds_millions_of_short_records(tmp_path: Path) -> None:
+    for name, count in (("small.jsonl", 20_000), ("large.jsonl", 2_500_000)):
+        with open(tmp_path / name, "w") as file:
+            file.writelines(f'{{"text": "{i} of short ones"}}\n' for i in range(10_000_000, 10_000_000 + count))
+    target = 60_000_000
+    found = measured(tmp_path, target)
+    assert found["rows"] == 2_500_000
+    assert found["above_idle"] < BOUND - 2 * TARGET + 2 * target + 128 * found["rows"]
