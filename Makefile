@@ -13,7 +13,7 @@ quickstart: $(VENV)/engine.done
 test: $(VENV)/dev.done browser prometheus lint validate
 	$(PYTEST) -m "not long"
 
-# Proofs of minutes each: services killed one by one, an autoscaler, a far and bad network.
+# Proofs of minutes each: services killed one by one, a paused driver, an autoscaler, a far and bad network.
 proofs: $(VENV)/dev.done browser prometheus
 	$(BIN)/python -m pytest -m long
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ import pytest
 from raytrain.store import Artifact, ArtifactWriter, Store
 from raytrain.store.artifact import table_bytes
 from raytrain.store.step import MapShards, StepContext, StepResult
+
+
+def pytest_configure() -> None:
+    """A shell starts a command in the background deaf to Ctrl-C, and the programs that tests start would inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 WORDS = """
 the of and to in a is that for it was on are as with his they at be this from have or by one had not

@@ -81,6 +81,7 @@ def test_a_killed_driver_takes_its_cluster_with_it(recipe: Callable[..., Path], 
     assert not [what for pid, what in below.items() if alive(pid)]
 
 
+@pytest.mark.long
 def test_a_paused_driver_cannot_harm_its_successor(
     recipe: Callable[..., Path], tmp_path: Path, start: Start, undisturbed: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_killed_trial_is_neither_lost_nor_counted_twice(
     assert first == 0 < second
 
 
+@pytest.mark.long
 def test_the_same_command_goes_on_after_the_driver_was_killed(
     path: Path, tokens_only: Path, undisturbed: Path, start: Start
 ) -> None:
