@@ -315,7 +315,7 @@ def _failure(place: Place, part: str, what: str, say: Say) -> UserError:
     log = place.log(part)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-40:]
     for line in lines:
-        say(f"  {part} | {line[:300]}")
+        say(f"  {part} | {line[:1000]}")
     return UserError(f"{part}: {what}; its last lines stand above, all of them in {log}")
 
 

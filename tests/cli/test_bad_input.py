@@ -90,7 +90,7 @@ def test_a_recipe_that_is_no_recipe(call: Call, tmp_path: Path, text: str | byte
             {"corpus__overrides": {"gopher.wrds": 1}},
             ["corpus.overrides", "'gopher.wrds'", "did you mean 'gopher.min_words'"],
         ),
-        ({"sources": []}, ["sources", "at least 1"]),
+        ({"sources": []}, ["sources", "at least one"]),
         ({"sources": [RECIPE["sources"][0]] * 2}, ["sources", "faq"]),
         ({"cost__instance": "aws/p5.48xlarg"}, ["cost.instance", "'aws/p5.48xlarg'", "'aws/p5.48xlarge'"]),
         ({"tokenizer__file": "/no/tokenizer.json"}, ["tokenizer.file", "/no/tokenizer.json", "cannot be read"]),

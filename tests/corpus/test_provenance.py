@@ -151,9 +151,7 @@ def test_only_documents_that_hold_a_listed_id_change_by_the_list(walking: Walk) 
     assert forgotten.among(documents) == forgotten.among(documents) == [record_id]
     again = forgotten.forget(walking.store, [record_id], "another reason")
     assert again == ([], first[:1])
-    assert [entry.id for entry in forgotten.listed(walking.store)] == sorted(
-        [record_id, "f" * 32], key=[entry.id for entry in first].index
-    )
+    assert {entry.id for entry in forgotten.listed(walking.store)} == {record_id, "f" * 32}
 
 
 def test_a_corpus_counts_what_it_keeps_and_should_forget(tmp_path: Path) -> None:
