@@ -46,7 +46,7 @@ def sweep(
 
 def sweep_lines(result: dict[str, Any]) -> list[str]:
     """A finished sweep as aligned lines: its points, its law, what the grid leaves open."""
-    from raytrain.observe.charts import significant
+    from raytrain.observe.notation import significant
 
     heads = ("trial", "N", "D", "D/N", "loss", "bits/byte", "rate", "batch", "steps", "time", "cost")
     rows = [

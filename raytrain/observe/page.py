@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from raytrain.observe import charts
-from raytrain.observe.charts import Line, text
+from raytrain.observe.charts import Line
+from raytrain.observe.notation import text
 
 
 class Markup(str):

@@ -11,19 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytrain.observe import charts
-from raytrain.observe.charts import (
-    MISSING,
-    THIN,
-    Line,
-    Point,
-    count,
-    duration,
-    money,
-    percent,
-    short,
-    significant,
-    text,
-)
+from raytrain.observe.charts import Line, Point
+from raytrain.observe.notation import MISSING, THIN, count, duration, money, percent, short, significant, text
 from raytrain.observe.page import Markup, columns, details, figure, grid, page, panel, table, tile
 from raytrain.scaling.law import Law
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raytrain.observe import charts
-from raytrain.observe.charts import THIN, Bar, Line, Node
+from raytrain.observe import charts, notation
+from raytrain.observe.charts import Bar, Line, Node
+from raytrain.observe.notation import THIN
 
 HOSTILE = "</svg><script>alert(1)</script>\x00\x1b[31m\u202e\ud800\"'&"
 finite = st.floats(-1e12, 1e12, allow_nan=False)
@@ -107,27 +108,27 @@ def test_axis_labels_have_equal_decimals_and_are_distinct() -> None:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (charts.count(1234567), "1 234 567"),
-        (charts.short(999_950), "1.00 M"),
-        (charts.short(4_000_512), "4.00 M"),
-        (charts.short(12), "12"),
-        (charts.size(10_744_190), "10.7 MB"),
-        (charts.size(87), "87 B"),
-        (charts.significant(0.00042), "0.000420"),
-        (charts.significant(3.14159, 4), "3.142"),
-        (charts.significant(1e-7), "1.00e-7"),
-        (charts.percent(0.1234), "12.3 %"),
-        (charts.percent(0.0002), "0.020 %"),
-        (charts.percent(1.0), "100 %"),
-        (charts.money(0.00271), "$0.00271"),
-        (charts.money(0.00002), "<$0.0001"),
-        (charts.money(12345.6), "$12 346"),
-        (charts.money(3.5), "$3.50"),
-        (charts.duration(0), "0 s"),
-        (charts.duration(0.25), "250 ms"),
-        (charts.duration(59.7), "1 min"),
-        (charts.duration(11_100), "3 h 5 min"),
-        (charts.duration(200_000), "2 d 7 h"),
+        (notation.count(1234567), "1 234 567"),
+        (notation.short(999_950), "1.00 M"),
+        (notation.short(4_000_512), "4.00 M"),
+        (notation.short(12), "12"),
+        (notation.size(10_744_190), "10.7 MB"),
+        (notation.size(87), "87 B"),
+        (notation.significant(0.00042), "0.000420"),
+        (notation.significant(3.14159, 4), "3.142"),
+        (notation.significant(1e-7), "1.00e-7"),
+        (notation.percent(0.1234), "12.3 %"),
+        (notation.percent(0.0002), "0.020 %"),
+        (notation.percent(1.0), "100 %"),
+        (notation.money(0.00271), "$0.00271"),
+        (notation.money(0.00002), "<$0.0001"),
+        (notation.money(12345.6), "$12 346"),
+        (notation.money(3.5), "$3.50"),
+        (notation.duration(0), "0 s"),
+        (notation.duration(0.25), "250 ms"),
+        (notation.duration(59.7), "1 min"),
+        (notation.duration(11_100), "3 h 5 min"),
+        (notation.duration(200_000), "2 d 7 h"),
     ],
 )
 def test_numbers_read_well(shown: str, expected: str) -> None:
@@ -136,8 +137,10 @@ def test_numbers_read_well(shown: str, expected: str) -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "7", True, [], 10**400])
 def test_what_is_no_number_is_a_dash(value: object) -> None:
-    shown = {show(value) for show in (charts.count, charts.short, charts.significant, charts.size, charts.percent)}
-    assert shown | {charts.money(value), charts.duration(value)} == {"–"}
+    shown = {
+        show(value) for show in (notation.count, notation.short, notation.significant, notation.size, notation.percent)
+    }
+    assert shown | {notation.money(value), notation.duration(value)} == {"–"}
 
 
 def test_hostile_text_is_inert_everywhere() -> None:

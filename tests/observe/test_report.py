@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raytrain.observe.charts import money
+from raytrain.observe.notation import money
 from raytrain.observe.report import SECTIONS, render
 from raytrain.observe.report.documents import differences, marked
 from raytrain.observe.report.money import text_through

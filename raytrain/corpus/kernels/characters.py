@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 CACHED = {"nogil": True, "cache": True}
+ONE = np.uint64(1)  # loops over all bytes count without a sign: numba asks a signed place each time whether it is < 0
 
 SPACE, LETTER, NUMBER, UPPER, MARK = 1, 2, 4, 8, 16  # isspace, isalpha, isnumeric or isdigit, isupper, category M
 PUNCTUATION = 32  # categories P and S

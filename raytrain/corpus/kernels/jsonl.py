@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from raytrain.corpus.kernels.characters import CACHED, ONE
+
 BLANK, GOOD, ODD = 0, 1, 2  # what a line is
 ABSENT, PLAIN, ESCAPED, INTEGER = 0, 1, 2, 3  # how a wanted field is written; anything but text and integers is ABSENT
 DEEPEST = 64  # brackets in brackets; more is ODD
 LONGEST_NUMBER = 4000  # digits; Python refuses integers of more than 4300
-CACHED = {"nogil": True, "cache": True}
-ONE = np.uint64(1)  # loops over all bytes count without a sign: numba asks a signed place each time whether it is < 0
 
 # What a byte means inside a string: 0 goes on, 1 ends it, 2 escapes, 3 begins a longer character, 4 may not stand.
 _IN_STRING = np.zeros(256, np.uint8)

@@ -16,9 +16,8 @@ import numpy as np
 from numba import njit
 
 from raytrain.corpus.kernels.buffers import Bytes, frozen
+from raytrain.corpus.kernels.characters import CACHED, ONE, decode
 
-CACHED = {"nogil": True, "cache": True}
-ONE = np.uint64(1)  # loops over all bytes count without a sign: numba asks a signed place each time whether it is < 0
 # What a byte means: 0 a character, 1 a blank, 2 ends a line, 3 a carriage return, 4 goes, 5 begins a longer character,
 # 6 may end the words by which Project Gutenberg's frame is known.
 BYTES = np.zeros(256, np.uint8)
@@ -166,7 +165,7 @@ def _tidy(data, i, end, out, start, kinds, characters, mojibake):  # type: ignor
             if _gutenberg(out, start, at):
                 return -1
         elif kind == 5:
-            code, size = _decode(data, i)
+            code, size = decode(data, i)
             above_now = characters[code]
             if above_now == 255:
                 return -1
@@ -190,18 +189,6 @@ def _tidy(data, i, end, out, start, kinds, characters, mojibake):  # type: ignor
         if at == line:
             at = mark
     return -1 if _odd_edges(out, start, at) else at
-
-
-@njit(**CACHED)
-def _decode(data, i):  # type: ignore[no-untyped-def]
-    """The code point of two to four bytes at i, and how many."""
-    c = np.int64(data[i])
-    if c < 0xE0:
-        return (c & 0x1F) << 6 | (np.int64(data[i + 1]) & 0x3F), 2
-    low = np.int64(data[i + 2]) & 0x3F
-    if c < 0xF0:
-        return (c & 0x0F) << 12 | (np.int64(data[i + 1]) & 0x3F) << 6 | low, 3
-    return (c & 0x07) << 18 | (np.int64(data[i + 1]) & 0x3F) << 12 | low << 6 | (np.int64(data[i + 3]) & 0x3F), 4
 
 
 _MARK = frozen(np.frombuffer(GUTENBERG, np.uint8).copy())

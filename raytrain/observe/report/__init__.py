@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raytrain.observe.charts import clip, text
+from raytrain.observe.notation import clip, text
 from raytrain.observe.page import page
 from raytrain.observe.report import corpus, documents, evaluation, money, origin, training
 from raytrain.observe.report.header import header

@@ -9,10 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from raytrain.observe import charts
-from raytrain.observe.charts import (
+from raytrain.observe.charts import Bar
+from raytrain.observe.notation import (
     MISSING,
     THIN,
-    Bar,
     count,
     mapping,
     number_or,

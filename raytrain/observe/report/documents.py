@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
-from raytrain.observe.charts import clip, number_or, percent, real, significant, text
+from raytrain.observe.notation import clip, number_or, percent, real, significant, text
 from raytrain.observe.page import details
 from raytrain.observe.report.section import Facts, entries
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raytrain.observe import charts
-from raytrain.observe.charts import Bar, clip, count, mapping, number_or, percent, real, text
+from raytrain.observe.charts import Bar
+from raytrain.observe.notation import clip, count, mapping, number_or, percent, real, text
 from raytrain.observe.page import grid, panel, table
 from raytrain.observe.report.section import Facts, entries
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from raytrain.observe.charts import mapping, number_or, real
+from raytrain.observe.notation import mapping, number_or, real
 from raytrain.observe.report.section import Facts, entries
 
 

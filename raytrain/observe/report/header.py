@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 
 from raytrain.observe import charts
-from raytrain.observe.charts import (
+from raytrain.observe.charts import Bar
+from raytrain.observe.notation import (
     MISSING,
-    Bar,
     count,
     duration,
     mapping,

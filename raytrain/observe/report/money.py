@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from raytrain.observe import charts
-from raytrain.observe.charts import (
+from raytrain.observe.charts import Bar
+from raytrain.observe.notation import (
     MISSING,
     THIN,
-    Bar,
     duration,
     mapping,
     money,

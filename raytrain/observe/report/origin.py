@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import yaml
 
 from raytrain.observe import charts
-from raytrain.observe.charts import MISSING, clip, count, duration, mapping, money, real, short, size, text
+from raytrain.observe.notation import MISSING, clip, count, duration, mapping, money, real, short, size, text
 from raytrain.observe.page import Markup, details, table
 from raytrain.observe.report.section import Facts, entries, hashed
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raytrain.observe.charts import MISSING, text
+from raytrain.observe.notation import MISSING, text
 from raytrain.observe.page import Markup
 
 Facts = Mapping[str, Any]

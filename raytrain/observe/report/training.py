@@ -7,7 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from raytrain.observe import charts
-from raytrain.observe.charts import MISSING, THIN, Line, Point, count, number_or, real, significant
+from raytrain.observe.charts import Line, Point
+from raytrain.observe.notation import MISSING, THIN, count, number_or, real, significant
 from raytrain.observe.page import figure, grid
 from raytrain.observe.report.figures import Step, curve_of, scores
 from raytrain.observe.report.section import Facts, entries
