@@ -8,7 +8,6 @@ that a recipe with this source and these earlier corpora would give.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +21,12 @@ from raytrain.corpus import ingest
 from raytrain.corpus import verdict as verdicts
 from raytrain.corpus.dedup import exchange
 from raytrain.corpus.dedup import step as dedup
-from raytrain.corpus.dedup.pool import resolve
 from raytrain.corpus.judge import Judged, company, settle
 from raytrain.corpus.section import Source
 from raytrain.corpus.select import judge_tasks
 from raytrain.corpus.stages import minhash
 from raytrain.forecast import bytes_per_token
-from raytrain.observe.collect import artifacts_of, run_names
+from raytrain.observe.collect import artifacts_of, known, run_names
 from raytrain.recipe import Recipe
 from raytrain.store import Artifact, Store
 
@@ -88,8 +86,6 @@ def _digest(recipe: Recipe, store: Store) -> str:
 
 def _earlier(base: Recipe, source: Source, store: Store, against: Sequence[str] | None) -> Earlier:
     if against is not None:
-        for name in against:
-            resolve(store, name)
         return Earlier(tuple(against), {})
     wanted = minhash.STAGE.config(base.corpus)
     held: dict[str, str] = {}
@@ -98,7 +94,7 @@ def _earlier(base: Recipe, source: Source, store: Store, against: Sequence[str] 
         made = artifacts_of(store, name)
         if "select" not in made:
             continue
-        sources = json.loads(store.get(f"runs/{name}/recipe.json"))["recipe"]["sources"]
+        sources = known(store, name)["recipe"]["sources"]
         signatures = made[minhash.STAGE.step].manifest
         if source.name in [one["name"] for one in sources]:
             passed_over[name] = f"reads source {source.name} already"

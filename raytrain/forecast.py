@@ -39,7 +39,7 @@ from raytrain.scaling.plan import (
 from raytrain.scaling.section import grid
 from raytrain.store import Artifact, Store
 from raytrain.store.uri import walk_files
-from raytrain.tokens.shards import read_definition
+from raytrain.tokens.shards import read_definition, token_dtype
 from raytrain.tokens.tokenizer import encoder
 from raytrain.train.hardware import Accelerator, accelerator, cpu_flags
 from raytrain.train.section import TrainSection
@@ -137,11 +137,7 @@ def _data(recipe: Recipe, store: Store) -> tuple[dict[str, Any], int, str | None
     else:
         listed, files = _listing(recipe)
         volume = Range(listed * KEPT.value, listed * KEPT.low, listed * KEPT.high)
-        documents = Range(
-            volume.value / BYTES_PER_DOCUMENT.value,
-            max(1.0, volume.low / BYTES_PER_DOCUMENT.high),
-            volume.high / BYTES_PER_DOCUMENT.low,
-        )
+        documents = _documents_in(volume)
         source = f"estimated from the listing: {files:,} files, about {listed / 1e6:,.1f} MB of text"
         packed = ", ".join(f"{times:g} ({ending})" for ending, times in UNPACKED.items())
         assumed = (
@@ -164,17 +160,19 @@ def _data(recipe: Recipe, store: Store) -> tuple[dict[str, Any], int, str | None
     return body, vocab_size, made["tokenize"].id if "tokenize" in made else None
 
 
+def _documents_in(text: Range) -> Range:
+    """How many documents so many bytes of text are."""
+    per = BYTES_PER_DOCUMENT
+    return Range(text.value / per.value, max(1.0, text.low / per.high), text.high / per.low)
+
+
 def _token_files(recipe: Recipe, vocab_size: int) -> dict[str, Any]:
     """What token files hold by their size: indices and what is held out are at most a tenth of it."""
     listed, files = _listing(recipe)
-    width, per = 2 if vocab_size <= 1 << 16 else 4, bytes_per_token(vocab_size)
+    width, per = token_dtype(vocab_size).itemsize, bytes_per_token(vocab_size)
     tokens = Range(listed / width, 0.9 * listed / width, listed / width)
     text = Range(tokens.value * per, tokens.low * per / 1.2, tokens.high * per * 1.2)
-    documents = Range(
-        text.value / BYTES_PER_DOCUMENT.value,
-        max(1.0, text.low / BYTES_PER_DOCUMENT.high),
-        text.high / BYTES_PER_DOCUMENT.low,
-    )
+    documents = _documents_in(text)
     return {
         "documents": documents.as_dict(),
         "bytes": text.as_dict(),

@@ -42,11 +42,12 @@ def deliver(store: Store, run: str, say: Callable[[str], None]) -> dict[str, Any
 
 def model_of(store: Store, run: str) -> Artifact:
     """A run's finished model. UserError while there is none."""
-    from raytrain.observe.collect import artifacts_of, collect
+    from raytrain.observe.collect import artifacts_of, known, state_of
 
     made = artifacts_of(store, run)
     if "pretrain" not in made:
-        state = collect(store, run)["state"]  # an unknown run is named as such
+        known(store, run)  # names an unknown run as such
+        state = state_of(store, run)
         raise UserError(f"run {run!r} has no finished model yet ({state}); run its recipe to the end first")
     return made["pretrain"]
 
@@ -76,7 +77,7 @@ def export_data(store: Store, run: str, form: str, to: str) -> dict[str, Any]:
     UserError while the run has none, and where they hold what is to be forgotten since they were made.
     """
     from raytrain.corpus.forgotten import held
-    from raytrain.observe.collect import artifacts_of, collect
+    from raytrain.observe.collect import artifacts_of, known, state_of
     from raytrain.tokens.export import export_megatron, export_nanogpt, export_parquet
 
     formats = {"megatron": export_megatron, "nanogpt": export_nanogpt}
@@ -85,7 +86,8 @@ def export_data(store: Store, run: str, form: str, to: str) -> dict[str, Any]:
     made = artifacts_of(store, run)
     needed = "select" if form == "parquet" else "tokenize"
     if needed not in made:
-        state = collect(store, run)["state"]  # an unknown run is named as such
+        known(store, run)  # names an unknown run as such
+        state = state_of(store, run)
         raise UserError(f"run {run!r} has no result of the step {needed} ({state}); run its recipe up to there first")
     if "select" in made and (many := held(made["ingest"], made["select"])):
         raise UserError(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table, shard_tasks
+from raytrain.corpus.cuts import OBJECT as CUTS
 from raytrain.corpus.ingest import DOCUMENTS
 from raytrain.corpus.kernels.buffers import Bytes, Offsets
 from raytrain.corpus.section import CorpusSection
@@ -33,7 +34,6 @@ KIND = "attributes/contamination"
 VERSION = 1
 OBJECT = "contamination.parquet"
 MATCHES = "matches.parquet"
-CUTS = "cuts.parquet"
 GRAMS = "grams.bin"
 ITEMS = "items.parquet"
 REASON = "contamination"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from raytrain.corpus.attributes import shard_table
 from raytrain.corpus.coded import Coded
+from raytrain.evalsets.index import merge
 from raytrain.store import Store
 
 OBJECT = "cuts.parquet"
@@ -73,16 +74,7 @@ def read_cuts(store: Store, records: Iterable[Mapping[str, Any]]) -> Cuts | None
 
 def union(row: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints]:
     """The same spans sorted, those that overlap or touch as one."""
-    order = np.lexsort((start, row))
-    row, start, end = row[order], start[order], end[order]
-    if not len(row):
-        return row, start, end
-    # One axis for all rows: each row's spans lie beyond all of the row before.
-    shift = row * (int(end.max()) + 1)
-    reach = np.maximum.accumulate(end + shift)
-    first = np.concatenate([[True], (start + shift)[1:] > reach[:-1]])
-    ends = np.append(np.flatnonzero(first)[1:] - 1, len(row) - 1)
-    return row[first], start[first], (reach - shift)[ends]
+    return merge(row, start, end)[:3]
 
 
 def apply(texts: Any, cuts: Cuts) -> Any:

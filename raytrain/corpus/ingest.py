@@ -7,7 +7,7 @@ a record becomes depends on the files and the configuration alone; no record van
 A worker takes at most 2 x target_shard_bytes and 128 bytes a document (a shard compressed, and once more to put it),
 4 x the longest line that is read (6 x max_document_bytes and 1 MB) and 100 MB (row groups, blocks and what the kernels
 make of them); and the window of a zstd file, which says itself how far it looks back: 8 MB, or up to 2 GB of what it
-unfolds to where it was written for long distances.
+unfolds to where it was written for long distances. A page, a book or a PDF is held whole (formats/).
 """
 
 from __future__ import annotations

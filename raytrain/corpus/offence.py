@@ -51,7 +51,7 @@ def spans(rule: Rule, text: str) -> Spans:
     if rule.stage not in splitters:
         return []
     if column in _FOUND and most:
-        return _merged(match.span() for match in re.finditer(_FOUND[column], text))
+        return merged(match.span() for match in re.finditer(_FOUND[column], text))
     if column in _LINES:
         return [span for span in _lines(text) if _LINES[column](text[slice(*span)]) == most]
     if column.startswith("dup_line"):
@@ -123,7 +123,7 @@ def _top(text: str, words: Spans, n: int) -> Spans:
     if not grams:
         return []
     top = Counter(grams).most_common(1)[0][0]
-    return _merged((words[i][0], words[i + n - 1][1]) for i, gram in enumerate(grams) if gram == top)
+    return merged((words[i][0], words[i + n - 1][1]) for i, gram in enumerate(grams) if gram == top)
 
 
 def _duplicate(text: str, words: Spans, n: int) -> Spans:
@@ -138,10 +138,10 @@ def _duplicate(text: str, words: Spans, n: int) -> Spans:
         else:
             seen.add(grams[i])
             i += 1
-    return _merged(found)
+    return merged(found)
 
 
-def _merged(held: Iterable[tuple[int, int]]) -> Spans:
+def merged(held: Iterable[tuple[int, int]]) -> Spans:
     """Spans in order, those that touch as one."""
     found: Spans = []
     for a, b in held:

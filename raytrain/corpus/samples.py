@@ -91,14 +91,8 @@ def _sample(table: Any, shard: Judged, shown: list[int], numbers: list[list[dict
 
 def _spans(text: str, numbers: list[dict[str, Any]], shard: Judged) -> list[tuple[int, int]]:
     """Where a text offends against the rules that `numbers` name, in characters: in order and without overlap."""
-    found: list[tuple[int, int]] = []
     rules = [shard.rules[one["rule"]] for one in numbers if one["rule"] in shard.rules]
-    for start, end in sorted(span for rule in rules for span in offence.spans(rule, text)):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((start, end))
-    return found
+    return offence.merged(sorted(span for rule in rules for span in offence.spans(rule, text)))
 
 
 def _excerpt(text: str, spans: list[tuple[int, int]]) -> tuple[str, list[list[int]]]:

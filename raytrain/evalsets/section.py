@@ -37,9 +37,9 @@ class EvaluationSet(Section):
 class DecontaminateSection(Section):
     """Items of evaluation sets are found in texts by their n-grams of words.
 
-    Defaults: 13-grams, items of 8 to 12 words as a whole, 200 characters on either side of what is cut (Brown et al.
-    2020, "Language Models are Few-Shot Learners", appendix C). There any 13-gram condemned a text; here a share of
-    the item decides, so that a sentence which both quote does not.
+    Defaults: 13-grams, items of 8 to 12 words as a whole, 200 bytes (characters in the paper) on either side of what
+    is cut (Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C). There any 13-gram condemned a
+    text; here a share of the item decides, so that a sentence which both quote does not.
     """
 
     sets: tuple[EvaluationSet, ...] = Field(default=(), description="none: nothing is looked for")

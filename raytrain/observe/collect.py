@@ -41,17 +41,22 @@ def state_of(store: Store, run: str) -> str:
     return "interrupted" if ended in (None, "superseded") else ended
 
 
-def artifacts_of(store: Store, run: str) -> dict[str, Artifact]:
-    """The run's artifacts by step, as far as it has come."""
+def prefixes_of(store: Store, run: str) -> dict[str, str]:
+    """Where the run's artifacts lie, by step, as far as it has come."""
     try:
         entries = json.loads(store.get(f"runs/{run}/result.json"))["artifacts"]
-        prefixes = {name: entry["prefix"] for name, entry in entries.items()}
+        return {name: entry["prefix"] for name, entry in entries.items()}
     except FileNotFoundError:
-        try:
-            prefixes = json.loads(store.get(f"runs/{run}/lineage.json"))
-        except FileNotFoundError:
-            prefixes = {}
-    found = {name: open_artifact(store, prefix) for name, prefix in prefixes.items()}
+        pass
+    try:
+        return dict(json.loads(store.get(f"runs/{run}/lineage.json")))
+    except FileNotFoundError:
+        return {}
+
+
+def artifacts_of(store: Store, run: str) -> dict[str, Artifact]:
+    """The run's artifacts by step, as far as it has come."""
+    found = {name: open_artifact(store, prefix) for name, prefix in prefixes_of(store, run).items()}
     return {name: artifact for name, artifact in found.items() if artifact is not None}
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from raytrain.errors import UserError
+from raytrain.ledger import account, read_events
 from raytrain.model.section import ModelSection
-from raytrain.observe.collect import artifacts_of, collect
+from raytrain.observe.collect import artifacts_of, known
 from raytrain.store import Artifact, Store
 from raytrain.store.artifact import read_table
 from raytrain.tokens.loader import Tokens
@@ -28,16 +29,15 @@ class Training:
     """
 
     def __init__(self, store: Store, run: str) -> None:
-        facts, made = collect(store, run), artifacts_of(store, run)
+        recipe, made = known(store, run)["recipe"], artifacts_of(store, run)
         if "tokenize" not in made:
             raise UserError(f"run {run!r} has no tokens yet; run its recipe up to the step tokenize")
-        recipe = facts["recipe"]
         self.model = ModelSection.model_validate(recipe["model"])
         vocab_size = int(made["tokenizer"].facts["vocab_size"])
         self.train = TrainSection.model_validate(recipe["train"]).resolved(self.model, vocab_size)
         self.artifact, self.tokens = made["tokenize"], Tokens(made["tokenize"])
         self.order = order_of(self.tokens, self.train, int(recipe["seed"]), self.model.context)
-        self.done = int(facts["curve"][-1]["step"]) if facts["curve"] else 0
+        self.done = max(account(read_events(store, run)).surviving_steps, default=0)
         self._checkpoints = [(c.step, c.manifest["skips"]) for c in list_checkpoints(store, run)]
 
     def skips(self, step: int) -> tuple[Range, ...]:

@@ -89,11 +89,12 @@ def keep_metrics(store: Store, run: str) -> None:
 
 def write_metrics(store: Store, run: str, to: str) -> dict[str, Any]:
     """Writes both files into a folder of this machine and says where. UserError for a run without a step."""
-    from raytrain.observe.collect import collect
+    from raytrain.observe.collect import known, state_of
 
     rows = rows_of(read_events(store, run))
     if not rows:
-        state = collect(store, run)["state"]  # an unknown run is named as such
+        known(store, run)  # names an unknown run as such
+        state = state_of(store, run)
         raise UserError(f"run {run!r} has not taken a step yet ({state}); there is nothing to write")
     table, events = Path(to) / "metrics.parquet", Path(to) / "tensorboard" / _event_file(run)
     try:

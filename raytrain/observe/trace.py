@@ -20,7 +20,7 @@ from raytrain.corpus.rules import Rule
 from raytrain.corpus.verdict import DUPLICATES, LANGUAGE, label
 from raytrain.errors import UserError
 from raytrain.observe import samples
-from raytrain.observe.collect import artifacts_of, run_names
+from raytrain.observe.collect import artifacts_of, prefixes_of, run_names
 from raytrain.observe.data_at import Training
 from raytrain.store import Artifact, Store, open_artifact
 
@@ -105,9 +105,11 @@ def touched(store: Store, places: Iterable[Place]) -> dict[str, Any]:
     tokens: dict[str, dict[str, Any]] = {}
     models: set[str] = set()
     similar: set[str] = set()
+    gone: set[str] = set()
     places = list(places)
     for place in places:
         own = _one(place, place.documents.shards[place.shard], INDEX)["doc_id"]
+        gone.add(own)
         for corpus in _made_from(store, "corpora", "documents", place.documents):
             similar |= {pair["doc_id"] for pair in _pairs(store, corpus, own) if pair["accepted"]}
             if not _verdict(place, corpus)["keep"]:
@@ -120,7 +122,6 @@ def touched(store: Store, places: Iterable[Place]) -> dict[str, Any]:
                 held["shards"] = sorted({*held["shards"], place.shard})
                 held["tokens"] += at["tokens"]
                 models |= {model.prefix for model in _made_from(store, "models", "tokens", made)}
-    gone = {_one(place, place.documents.shards[place.shard], INDEX)["doc_id"] for place in places}
     runs = {name for held in (*corpora.values(), *tokens.values()) for name in held["runs"]}
     return {
         "records": len(places),
@@ -294,7 +295,7 @@ def _lineage(store: Store, run: str | None = None) -> Lineage:
     """The prefixes of every run's artifacts, or of one's."""
     found = {}
     for name in run_names(store) if run is None else [run]:
-        found[name] = {artifact.prefix for artifact in artifacts_of(store, name).values()}
+        found[name] = set(prefixes_of(store, name).values())
     return found
 
 

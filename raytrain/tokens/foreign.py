@@ -17,6 +17,7 @@ import numpy as np
 
 from raytrain.errors import UserError
 from raytrain.store.uri import open_file
+from raytrain.tokens.shards import token_dtype
 
 MEGATRON_MAGIC = b"MMIDIDX\x00\x00"
 MEGATRON_TYPES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
@@ -66,7 +67,7 @@ def open_tokens(layout: str, uri: str, size: int, companions: Mapping[str, str],
 
 def _datatrove(uri: str, size: int, companions: Mapping[str, str], vocab_size: int) -> TokenFile:
     index_name, metadata_name = companions_of("datatrove", uri.rpartition("/")[2])
-    width = 2 if vocab_size <= 1 << 16 else 4
+    width = token_dtype(vocab_size).itemsize
     if metadata_name in companions:
         first = _bytes(companions[metadata_name]).decode("utf-8", "replace").partition("\n")[0]
         said = first.rpartition("|")[2].strip()
@@ -106,7 +107,7 @@ def _nanogpt(uri: str, size: int, vocab_size: int) -> TokenFile:
         if width not in (2, 4):
             raise UserError(f"{uri}: {size} bytes for the {count} tokens of its header; copy it again")
         return _checked(TokenFile(uri, np.dtype(f"<u{width}"), LLMC_HEADER, count, None), size)
-    width = 2 if vocab_size <= 1 << 16 else 4
+    width = token_dtype(vocab_size).itemsize
     return _checked(TokenFile(uri, np.dtype(f"<u{width}"), 0, size // width, None), size)
 
 

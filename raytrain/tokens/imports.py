@@ -70,7 +70,7 @@ def run(ctx: StepContext, files: Sequence[SourceFile]) -> StepResult:
     there = {task["source"]["name"] for task in tasks}
     for name, source in sources.items():
         if name not in there:
-            raise UserError(f"sources ({name}): holds no {ENDINGS[source['format']]} file ; correct its uri or format")
+            raise UserError(f"sources ({name}): holds no {ENDINGS[source['format']]} file; correct its uri or format")
     records = ctx.map_shards(import_shard, tasks, "tokenize")
     result = result_of(ctx, records, groups, tokenizer)
     if not result.facts["validation"]["documents"]:

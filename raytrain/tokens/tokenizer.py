@@ -122,11 +122,11 @@ class Encoder:
         if self._fast is None:
             return self._by_reference(column)
         found = _gigatoken_ids(self._fast, data, offsets)
-        doubted = {int(i): True for i in self._prover.doubted(data, offsets, found.ids, found.starts)}  # type: ignore[union-attr]
-        doubted |= dict.fromkeys(_spelling(data, offsets, self._specials), True)
+        doubted = {int(i) for i in self._prover.doubted(data, offsets, found.ids, found.starts)}  # type: ignore[union-attr]
+        doubted |= set(_spelling(data, offsets, self._specials))
         lengths = np.diff(offsets)
         sampled = [i for i in range(0, len(lengths), SAMPLE_EVERY) if lengths[i] <= SAMPLE_BYTES and i not in doubted]
-        rows = [*doubted, *sampled]
+        rows = [*sorted(doubted), *sampled]
         if not rows:
             return found
         known = dict(zip(rows, self._reference_ids(column.take(pa.array(rows)).to_pylist()), strict=True))

@@ -5,7 +5,7 @@ The order of work: the documents searched, numbered through (pool.py), one text 
 over all of it (step.py); what travels between tasks goes through exchange.py.
 """
 
-from raytrain.corpus.dedup.step import DEDUP, KIND, NAME, VERSION, config_of, run
+from raytrain.corpus.dedup.step import DEDUP
 from raytrain.corpus.dedup.survivors import PAIRS
 
-__all__ = ["DEDUP", "KIND", "NAME", "PAIRS", "VERSION", "config_of", "run"]
+__all__ = ["DEDUP", "PAIRS"]

@@ -16,7 +16,7 @@ from raytrain.corpus.readers import Broken, Raw
 def read_format(
     file: IO[bytes], path: str, form: Format, text_field: str, longest: int, extractor: str
 ) -> Iterator[Raw | Broken]:
-    """The records of an open file; `extractor` makes text of HTML wherever it stands."""
+    """The records of an open file; `extractor` makes text of HTML, on its own or in an archive."""
     if form == "csv":
         from raytrain.corpus.formats.csv import read_csv
 
@@ -32,7 +32,7 @@ def read_format(
     if form == "epub":
         from raytrain.corpus.formats.epub import read_epub
 
-        return read_epub(file, path, longest, extractor)
+        return read_epub(file, path, longest)
     from raytrain.corpus.formats.html import read_html
 
     return read_html(file, path, longest, extractor)

@@ -32,14 +32,14 @@ class _BadBook(Exception):
         self.reason = reason
 
 
-def read_epub(file: IO[bytes], path: str, longest: int, extractor: str) -> Iterator[Raw | Broken]:
+def read_epub(file: IO[bytes], path: str, longest: int) -> Iterator[Raw | Broken]:
     data = whole_file(file, path, ARCHIVE * longest)
     if isinstance(data, Broken):
         yield data
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as book:
-            yield _book(book, len(data), longest, extractor)
+            yield _book(book, len(data), longest)
     except _BadBook as error:
         yield Broken(0, error.reason, str(error))
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, struct.error) as error:  # OSError: bzip2
@@ -48,7 +48,7 @@ def read_epub(file: IO[bytes], path: str, longest: int, extractor: str) -> Itera
         yield Broken(0, "bad_epub", " ".join(str(error).split())[:300])
 
 
-def _book(book: zipfile.ZipFile, size: int, longest: int, extractor: str) -> Raw | Broken:
+def _book(book: zipfile.ZipFile, size: int, longest: int) -> Raw | Broken:
     left = min(EXPANSION * longest, max(RATIO_FROM, LARGEST_RATIO * size))
     root = _element(ElementTree.fromstring(_member(book, CONTAINER, DECLARATIONS)), "rootfile").get("full-path", "")
     package = ElementTree.fromstring(_member(book, root, DECLARATIONS))
@@ -64,7 +64,7 @@ def _book(book: zipfile.ZipFile, size: int, longest: int, extractor: str) -> Raw
             page = _member(book, place, left)
             left -= len(page)
             try:
-                texts.append(text_of(page, extractor, whole=True))
+                texts.append(text_of(page, "resiliparse", whole=True))
             except BadPage as error:
                 raise _BadBook("bad_html", f"{place}: {error}") from None
     told = {_name(e): (e.text or "").strip() for e in package.iter() if _name(e) in ("identifier", "date")}
