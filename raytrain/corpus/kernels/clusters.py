@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-_CACHED = {"nogil": True, "cache": True}
+from raytrain.corpus.kernels.characters import CACHED
+
 _EXACT, _URL, _NEAR, _CONTAINED = 1, 2, 3, 4
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def survivors(texts, urls, earlier, classes, bounds, others, links, rules, longer):  # type: ignore[no-untyped-def]
     """(of, rule, link) of each document: the document that stays or -1, why, and by which link (-1: by none)."""
     n = texts.shape[0]
@@ -48,7 +49,7 @@ def survivors(texts, urls, earlier, classes, bounds, others, links, rules, longe
     return of, rule, by
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def _contained(  # type: ignore[no-untyped-def]
     texts, earlier, classes, bounds, others, links, rules, longer, stays, wanted, of, rule, by
 ):
@@ -76,7 +77,7 @@ def _contained(  # type: ignore[no-untyped-def]
             of[i] = gone[of[i]]
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def clusters(texts, urls, left, right):  # type: ignore[no-untyped-def]
     """A number for each document, equal for all that hang together by text, URL or link."""
     count = 0
@@ -96,7 +97,7 @@ def clusters(texts, urls, left, right):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def _root(parent, node):  # type: ignore[no-untyped-def]
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # path halving
@@ -104,7 +105,7 @@ def _root(parent, node):  # type: ignore[no-untyped-def]
     return node
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def _union(parent, a, b):  # type: ignore[no-untyped-def]
     low, high = _root(parent, a), _root(parent, b)
     if low > high:

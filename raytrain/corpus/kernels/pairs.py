@@ -6,12 +6,11 @@ import numpy as np
 from numba import njit
 
 from raytrain.corpus.kernels import NEAR, TEMPLATE
+from raytrain.corpus.kernels.characters import CACHED
 from raytrain.corpus.kernels.minhash import scatter, shared
 
-_CACHED = {"nogil": True, "cache": True}
 
-
-@njit(**_CACHED)
+@njit(**CACHED)
 def partition_order(parts, count):  # type: ignore[no-untyped-def]
     """(order, cuts): rows order[cuts[p]:cuts[p + 1]] are partition p's, in their own order (a counting sort)."""
     cuts = np.zeros(count + 1, np.int64)
@@ -27,7 +26,7 @@ def partition_order(parts, count):  # type: ignore[no-untyped-def]
     return order, cuts
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def band_keys(values, bands, keys):  # type: ignore[no-untyped-def]
     """Fills keys [documents, bands] from values [documents, bands x rows]: equal iff the band's rows are (in 2^64)."""
     rows = values.shape[1] // bands
@@ -39,7 +38,7 @@ def band_keys(values, bands, keys):  # type: ignore[no-untyped-def]
             keys[d, band] = key
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def pairs(keys, docs, own, all_pairs):  # type: ignore[no-untyped-def]
     """Pairs [pairs, (a, b, kind)] with a < b and a < own, of rows sorted by key; may hold one several times."""
     n = keys.shape[0]
@@ -78,7 +77,7 @@ def pairs(keys, docs, own, all_pairs):  # type: ignore[no-untyped-def]
     return out[:total]
 
 
-@njit(**_CACHED)
+@njit(**CACHED)
 def in_common(a, b, hashes, bounds):  # type: ignore[no-untyped-def]
     """How many hashes sets a[i] and b[i] share, int64 [pairs]; set k is hashes[bounds[k]:bounds[k + 1]], sorted."""
     out = np.empty(a.shape[0], np.int64)
